@@ -1,0 +1,348 @@
+"""The ports through which services see chains; no chain family's notion may appear here.
+
+An adapter promises ordered, gap-free, final pages or raises; it never guesses. It raises
+`xstock_runtime.errors`: Transient (node away), Ambiguous (outcome unknown), InvalidMessage
+(cannot be believed), Fatal (finality broken, wrong chain). Resilience is decorators around
+these ports (`Quorum`, `Metered`), not code inside adapters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from xstock_core.ids import Address32, AssetId, Domain
+from xstock_core.message import TransferMessage
+from xstock_core.observation import BlockRef, Observation, TxRef
+from xstock_core.release import ExecutionKey, ReleaseBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a reader came: opaque, serialisable text; only its own adapter reads it.
+
+    The empty text is the beginning: the registered deployment block.
+    """
+
+    chain: Domain
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Final observations in chain order, gap-free from the cursor that was given.
+
+    `through` is the last final block that was scanned, `head` the final head the reader saw.
+    `more` says that another page can be read at once. An empty page is proof of absence.
+    """
+
+    observations: tuple[Observation, ...]
+    cursor: Cursor
+    through: BlockRef
+    head: BlockRef
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Advisory: a burn that was seen but is not final; never money."""
+
+    message: TransferMessage
+    tx: TxRef
+    block_number: int
+    blocks_behind_final: int
+    """How many more blocks finality must advance, by the chain's present distance."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSupply:
+    """An asset's supply in its token's own share units, and what the bridge holds of it.
+
+    `token_units` counts everything on chain; `bridge_inventory_units` is the bridge's own
+    rounding inventory, which is nobody's claim; `multiplier` is scaled by 10^18.
+    """
+
+    asset: AssetId
+    token_units: int
+    bridge_inventory_units: int
+    decimals: int
+    multiplier: int
+    multiplier_epoch: int
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyReading:
+    """Supply of some assets at one block; believed once that very block is final."""
+
+    block: BlockRef
+    supplies: tuple[AssetSupply, ...]
+    lane_counters: tuple[tuple[Domain, int], ...]
+    """Per destination: how many burns the bridge has counted at that block."""
+
+
+class ExecutionState(Enum):
+    """What a destination has done with a key."""
+
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A key that is used on its destination, by the latest state a node could show."""
+
+    key: ExecutionKey
+    state: ExecutionState
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSignature:
+    """One guard's signature over a batch, in the family's own byte form."""
+
+    signer: bytes
+    """The signer's public identity on that family (EVM: 20-byte address)."""
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOrder:
+    """A batch with the signatures of M guards, ready to be prepared for its chain."""
+
+    batch: ReleaseBatch
+    signatures: tuple[GuardSignature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendSlot:
+    """The place that makes a transaction exclusive: nonce, blockhash, query id: opaque text.
+
+    Two transactions of one slot and key can never both land.
+    """
+
+    chain: Domain
+    sender: Address32
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTx:
+    """An unsigned, simulated transaction: store it before it is signed and broadcast."""
+
+    chain: Domain
+    slot: SendSlot
+    payload: bytes
+    """The family's own serialisation, sufficient to sign and to replace."""
+    fee: str
+    """The fee in the family's own words, for people; e.g. "max 30 gwei, tip 1 gwei"."""
+    simulated: bool
+    refused: tuple[tuple[ExecutionKey, str], ...] = ()
+    """Items that simulation shows would be skipped, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTx:
+    """Signed bytes with the hash they will have; broadcasting them twice is harmless."""
+
+    prepared: PreparedTx
+    raw: bytes
+    ref: TxRef
+
+
+class TxState(Enum):
+    """Where a transaction of ours stands."""
+
+    PENDING = "pending"
+    INCLUDED = "included"
+    FINAL = "final"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class TxStatus:
+    """`succeeded` is None until the chain has said; DROPPED means it can no longer land."""
+
+    state: TxState
+    succeeded: bool | None = None
+    block: BlockRef | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRequest:
+    """What a holder wants to burn; checked against the chain before bytes are built."""
+
+    message_kind: int
+    source: Domain
+    destination: Domain
+    asset: AssetId
+    sender: Address32
+    recipient: Address32
+    refund_address: Address32
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnsignedBurn:
+    """Transactions to sign in order (approvals first), with their effects in words.
+
+    `payload` is the family's own description, one JSON document for people and signers.
+    `expires` in Unix seconds: after it the bytes must not be sent.
+    """
+
+    chain: Domain
+    payload: str
+    effects: tuple[str, ...]
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One line of a self-test or of a doctor's report."""
+
+    name: str
+    passed: bool | None
+    """None: could not be found out, which is not a pass."""
+    expected: str = ""
+    found: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """The start-up self-test of one chain; `failed` says exactly what differs."""
+
+    chain: Domain
+    checks: tuple[CheckResult, ...] = field(default_factory=tuple)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The checks that did not pass, unknown ones included."""
+        return tuple(check for check in self.checks if check.passed is not True)
+
+
+class ChainReader(Protocol):
+    """Reads one chain; every answer is final by that chain's own rule unless it says not."""
+
+    async def finalized_head(self) -> BlockRef:
+        """The final head by the rule in profiles.py."""
+        ...
+
+    async def read_page(self, after: Cursor, *, limit: int) -> Page:
+        """Observations after the cursor: ordered, gap-free, final only."""
+        ...
+
+    async def re_observe(self, tx: TxRef) -> Sequence[Observation]:
+        """The final observations of one transaction: same content, same ids."""
+        ...
+
+    async def read_pending(self) -> Sequence[Progress]:
+        """Burns that are seen but not final; advisory."""
+        ...
+
+    async def read_supply(self, assets: Sequence[AssetId]) -> SupplyReading:
+        """Supply at one recent block, which the caller must see become final."""
+        ...
+
+    async def is_final(self, block: BlockRef) -> bool | None:
+        """True if this very block is final; False if another one is; None if not yet known."""
+        ...
+
+
+class ChainWriter(Protocol):
+    """Sends releases; every method is safe to repeat."""
+
+    async def find_executions(self, keys: Sequence[ExecutionKey]) -> Sequence[Execution | None]:
+        """For each key: what this destination has done, asking every registered bridge."""
+        ...
+
+    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+        """The slot after those that are in use; the caller's ledger is the authority."""
+        ...
+
+    async def guard_epoch(self) -> int:
+        """The epoch of the guard set that the destination accepts now."""
+        ...
+
+    async def prepare(self, order: ReleaseOrder, slot: SendSlot) -> PreparedTx:
+        """Build and simulate the transaction; deterministic for a slot and a fee."""
+        ...
+
+    async def broadcast(self, tx: SignedTx) -> TxRef:
+        """Send signed bytes; the same bytes twice is harmless; a timeout raises Ambiguous."""
+        ...
+
+    async def status(self, tx: TxRef, slot: SendSlot) -> TxStatus:
+        """Where the transaction stands; DROPPED only with proof that it can never land."""
+        ...
+
+    async def replace(self, tx: PreparedTx) -> PreparedTx | None:
+        """A fee bump in the same slot, or None where the chain has no such thing."""
+        ...
+
+    async def fill_slot(self, slot: SendSlot) -> PreparedTx | None:
+        """A harmless transaction that uses up a slot (heals a gap), or None if none exist."""
+        ...
+
+
+class BurnBuilder(Protocol):
+    """Checks and builds a holder's burn (gateway, CLI); never holds a key."""
+
+    async def check(self, request: BurnRequest) -> Sequence[CheckResult]:
+        """Asset, balance, pause, recipient: every reason why the burn would fail, now."""
+        ...
+
+    async def build(self, request: BurnRequest, *, expires: int) -> UnsignedBurn:
+        """The transactions to sign, in order; same chain state, same bytes."""
+        ...
+
+    def parse_address(self, text: str) -> Address32:
+        """The wire form of a person's address text; raises InvalidId with the remedy."""
+        ...
+
+    def show_address(self, address: Address32) -> str:
+        """The chain's own text form, with checksum."""
+        ...
+
+
+class ReleaseCodec(Protocol):
+    """What a guard signs on this chain family, and how it is packed."""
+
+    def digest(self, batch: ReleaseBatch) -> bytes:
+        """The bytes a guard's signer signs; binds destination, epoch, deadline and every item."""
+        ...
+
+    def pack(self, order: ReleaseOrder) -> bytes:
+        """What the destination is called with."""
+        ...
+
+    def recover(self, batch: ReleaseBatch, signature: bytes) -> bytes:
+        """The signer identity of a signature over this batch; raises InvalidMessage."""
+        ...
+
+
+class Signer(Protocol):
+    """A key somewhere: local file, KMS. Never shows the key."""
+
+    @property
+    def identity(self) -> bytes:
+        """The public identity on its family (EVM: 20-byte address)."""
+        ...
+
+    async def sign_digest(self, digest: bytes) -> bytes:
+        """Sign a release digest."""
+        ...
+
+    async def sign_transaction(self, tx: PreparedTx) -> SignedTx:
+        """Sign a prepared transaction."""
+        ...
+
+
+class ChainAdmin(Protocol):
+    """Deploys, checks, pauses (CLI, doctor, start-up)."""
+
+    async def self_test(self) -> SelfTest:
+        """Chain id, genesis, code hash, decimals, roles, capability, counters."""
+        ...
