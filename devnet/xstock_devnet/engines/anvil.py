@@ -1,0 +1,115 @@
+"""A local EVM chain: anvil from npm, with fixed development accounts and a finality lag of its own.
+
+anvil's `finalized` block is `latest - 2 * slots_in_an_epoch`. A frozen chain (`child.freeze`) keeps
+its state and answers nothing, as a halted chain does; a killed one forgets everything unless it
+was given a `state_file`. The mnemonic is the public one every EVM tool uses for development: its
+keys hold nothing anywhere.
+"""
+
+import platform
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from eth_account import Account
+
+from xstock_devnet.engines.ports import free_ports
+from xstock_devnet.processes import ChildProcess, ProcessFailed, tcp_open
+from xstock_devnet.settings import PROJECT_ROOT
+
+DEV_MNEMONIC = "test test test test test test test test test test test junk"
+START_TIMEOUT_SECONDS = 30
+STOP_TIMEOUT_SECONDS = 15
+
+
+def dev_private_key(index: int) -> str:
+    """Return the 0x-prefixed private key of funded development account `index`, counted from 0."""
+    Account.enable_unaudited_hdwallet_features()
+    account = Account.from_mnemonic(DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
+    return "0x" + bytes(account.key).hex()
+
+
+def anvil_binary(root: Path = PROJECT_ROOT) -> Path:
+    """Return the native anvil that npm installed; raises ProcessFailed if none is there."""
+    architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "amd64"
+    package = f"anvil-{sys.platform}-{architecture}"
+    binary = root / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
+    if not binary.exists():
+        raise ProcessFailed(f"{binary} is missing; run 'make setup'")
+    return binary
+
+
+class AnvilNode:
+    """One local chain on one port; `start` after `stop` or `kill9` comes back on the same port.
+
+    `block_seconds` None mines a block per transaction. `state_file` makes the chain survive a
+    polite stop (anvil writes it on exit, and every second while it runs).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        chain_id: int,
+        name: str = "anvil",
+        block_seconds: float | None = None,
+        slots_in_an_epoch: int = 1,
+        accounts: int = 20,
+        port: int | None = None,
+        state_file: Path | None = None,
+        extra: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self.chain_id = chain_id
+        self.port = port or free_ports(1)[0]
+        self.child = ChildProcess(
+            name,
+            (
+                *(str(anvil_binary()), "--host", "127.0.0.1", "--port", str(self.port)),
+                *("--chain-id", str(chain_id), "--slots-in-an-epoch", str(slots_in_an_epoch)),
+                *("--accounts", str(accounts), "--mnemonic", DEV_MNEMONIC, "--silent"),
+                *("--cache-path", str(folder / "cache")),
+                *(("--block-time", f"{block_seconds:g}") if block_seconds else ()),
+                *(("--state", str(state_file), "--state-interval", "1") if state_file else ()),
+                *extra,
+            ),
+            log_file=folder / f"{name}.log",
+        )
+
+    @property
+    def url(self) -> str:
+        """The JSON-RPC address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Start the chain."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the chain."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start and return once the chain answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.child.start()
+        await self.child.wait_until(
+            tcp_open(self.port),
+            waiting_for=f"anvil to answer on port {self.port}",
+            timeout_seconds=START_TIMEOUT_SECONDS,
+        )
+
+    async def stop(self) -> None:
+        """Stop the chain politely; without a `state_file` it forgets everything."""
+        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS)
+
+    async def kill9(self) -> None:
+        """Kill the chain."""
+        await self.child.kill9()
