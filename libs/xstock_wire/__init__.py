@@ -1,0 +1,1 @@
+"""The only shared language between services: generated code, and its codec to the core."""

@@ -1,0 +1,1 @@
+"""Generated from protos/xstock_wire/v1; never edited (`make protos`)."""
