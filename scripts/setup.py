@@ -46,7 +46,7 @@ def run(command: Sequence[str], *, count_of: int = 0) -> None:
         )
         for line in process.stdout or ():
             log.write(line)
-            if line.startswith("Collecting"):
+            if line.startswith(("Collecting", "Requirement already")):
                 seen += 1
                 if seen % 20 == 0:
                     say(f"  {seen} of about {count_of} packages")
@@ -70,7 +70,7 @@ def _started(work: Callable[[], None], finished: threading.Event) -> Iterator[No
 
 
 def stamp(folder: Path, *sources: str) -> Path:
-    """Return the stamp that exists in `folder` once it was made from the sources as they are now."""
+    """Return the mark that `folder` bears once it was made from the sources as they are now."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update((ROOT / source).read_bytes())
@@ -92,8 +92,10 @@ def make_python() -> None:
     packages = (ROOT / "requirements-dev.lock").read_text().count("==")
     say(f"setup: {packages} Python packages into .venv (1 to 3 minutes the first time)")
     run((sys.executable, "-m", "venv", "--clear", ".venv"))
-    pip = (str(VENV_PYTHON), "-m", "pip", "install", "--disable-pip-version-check")
-    pip = (*pip, "--no-input", "--progress-bar", "off")
+    pip = (
+        *(str(VENV_PYTHON), "-m", "pip", "install", "--disable-pip-version-check"),
+        *("--no-input", "--progress-bar", "off"),
+    )
     run((*pip, "--require-hashes", "-r", "requirements-dev.lock"), count_of=packages)
     run((*pip, "--no-deps", "--no-build-isolation", "-e", "."))
     finish(mark)

@@ -7,6 +7,7 @@ keys hold nothing anywhere.
 """
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -31,13 +32,22 @@ def dev_private_key(index: int) -> str:
 
 
 def anvil_binary(root: Path = PROJECT_ROOT) -> Path:
-    """Return the native anvil that npm installed; raises ProcessFailed if none is there."""
+    """Return the native anvil that npm installed, else the one on the search path.
+
+    npm's package exists for Linux on x86-64; raises ProcessFailed saying what to do elsewhere.
+    """
     architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "amd64"
     package = f"anvil-{sys.platform}-{architecture}"
     binary = root / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
-    if not binary.exists():
-        raise ProcessFailed(f"{binary} is missing; run 'make setup'")
-    return binary
+    if binary.exists():
+        return binary
+    found = shutil.which("anvil")
+    if found is None:
+        raise ProcessFailed(
+            f"{binary} is missing and no anvil is on the search path; run 'make setup', or where"
+            " npm has no anvil for this machine install anvil 1.7 and put it on the path"
+        )
+    return Path(found)
 
 
 class AnvilNode:
