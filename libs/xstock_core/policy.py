@@ -1,0 +1,410 @@
+"""The policies: each a pure check of one claim against the context, and the page's decision.
+
+A release is granted only if every policy of `POLICIES` grants it; the first refusal is the
+verdict. A page is decided first in, first out: what an earlier claim takes from a bucket or
+from the cap is gone for the later ones, everything else does not depend on order. The same
+claim again gets the same GRANTED, and takes nothing twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from xstock_core.bucket import Bucket, BucketKey
+from xstock_core.cap import issuance_covered, release_covered
+from xstock_core.ids import AssetId, TransferId
+from xstock_core.ledger import (
+    Entry,
+    chain_supply,
+    entry_of_issue,
+    exposure,
+    movements,
+)
+from xstock_core.message import Kind
+from xstock_core.observation import BurnFinal
+from xstock_core.refund import refunds
+from xstock_core.refusal import GRANTED, Disposition, Reason, Refused, Verdict, refuse
+from xstock_core.release import Action, ExecutionKey, key_of
+from xstock_core.reservation import Reservation, reserve
+from xstock_core.review import (
+    BurnAbsent,
+    Cancelled,
+    Claim,
+    Context,
+    Dissent,
+    IssueOrder,
+    IssueSequence,
+    NotReached,
+    covers,
+)
+
+Policy = Callable[[Context, Claim], Verdict]
+
+
+def check_evidence(context: Context, claim: Claim) -> Verdict:
+    """INV-01, INV-03: the burn is final in this guard's own eyes and says just what is claimed."""
+    del context
+    match claim.evidence:
+        case NotReached(chain=chain, eta=eta):
+            return refuse(Reason.SOURCE_NOT_FINAL, until=eta, chain=int(chain))
+        case Dissent(chain=chain):
+            return refuse(Reason.SOURCE_DISSENT, chain=int(chain))
+        case BurnAbsent(chain=chain):
+            return refuse(Reason.BURN_UNKNOWN, chain=int(chain))
+        case BurnFinal(message=message, transfer_id=transfer_id):
+            same = message == claim.message and transfer_id == claim.transfer_id
+            return GRANTED if same else refuse(Reason.CONTENT_MISMATCH, seen=transfer_id.hex())
+        case IssueOrder() as order:
+            return _check_order(order, claim)
+        case Cancelled() as cancelled:
+            return _check_refund(cancelled, claim)
+
+
+def _check_order(order: IssueOrder, claim: Claim) -> Verdict:
+    if order.message != claim.message or claim.message.kind is not Kind.ISSUE:
+        return refuse(Reason.CONTENT_MISMATCH, order=order.order)
+    if not order.signature_valid:
+        return refuse(Reason.ISSUE_SIGNATURE_INVALID, order=order.order)
+    return GRANTED
+
+
+def _check_refund(cancelled: Cancelled, claim: Claim) -> Verdict:
+    burn, cancel = cancelled.burn.message, cancelled.cancel
+    if key_of(burn) != ExecutionKey(cancel.destination, cancel.source, cancel.nonce):
+        return refuse(Reason.CANCEL_NOT_FINAL, nonce=burn.nonce.hex())
+    if not refunds(claim.message, burn):
+        return refuse(Reason.CONTENT_MISMATCH, nonce=burn.nonce.hex())
+    return GRANTED
+
+
+def check_executed(context: Context, claim: Claim) -> Verdict:
+    """INV-02: what a destination has released or cancelled for good is never granted again."""
+    if claim.transfer_id in context.executed:
+        return refuse(Reason.ALREADY_EXECUTED)
+    return GRANTED
+
+
+def check_halt(context: Context, claim: Claim) -> Verdict:
+    """INV-10: nothing passes a latched halt of its asset, its source or its destination."""
+    scope = covers(context.halted, claim.message)
+    return GRANTED if scope is None else refuse(Reason.HALTED, scope=scope)
+
+
+def check_pause(context: Context, claim: Claim) -> Verdict:
+    """A paused asset or chain releases nothing; it resumes with the pause's end."""
+    scope = covers(context.paused, claim.message)
+    return GRANTED if scope is None else refuse(Reason.PAUSED, scope=scope)
+
+
+def check_route(context: Context, claim: Claim) -> Verdict:
+    """The asset has this route, and the amount is at least its minimum."""
+    message = claim.message
+    route = context.routes.get((message.asset, message.source, message.destination))
+    if route is None or message.asset not in context.assets:
+        return refuse(
+            Reason.ROUTE_CLOSED, source=int(message.source), destination=int(message.destination)
+        )
+    if message.kind is not Kind.REFUND and message.amount < route.minimum:
+        return refuse(Reason.AMOUNT_BELOW_MINIMUM, amount=message.amount, minimum=route.minimum)
+    return GRANTED
+
+
+def check_recipient(context: Context, claim: Claim) -> Verdict:
+    """The recipient is not the bridge or the token itself: shares sent there are lost."""
+    message = claim.message
+    forbidden = context.assets[message.asset].forbidden_recipients
+    if (message.destination, message.recipient) in forbidden:
+        return refuse(Reason.RECIPIENT_INVALID, recipient=message.recipient.hex())
+    return GRANTED
+
+
+def check_screening(context: Context, claim: Claim) -> Verdict:
+    """The token does not screen mints, so the bridge does: recipient, refund address, sender."""
+    if claim.transfer_id in context.approved:
+        return GRANTED
+    parties = {claim.message.recipient, claim.message.refund_address}
+    if isinstance(claim.evidence, BurnFinal):
+        parties.add(claim.evidence.sender)
+    listed = parties & context.screened
+    return refuse(Reason.SCREENED, address=min(listed).hex()) if listed else GRANTED
+
+
+def check_chain_balance(context: Context, claim: Claim) -> Verdict:
+    """INV-05: no chain burns more of an asset than was issued and released to it.
+
+    While the source's cursor lags this is a wait: the release that funded it may be unread.
+    """
+    message = claim.message
+    if message.kind is Kind.ISSUE:
+        return GRANTED
+    balance = chain_supply(context.balances, message.asset, message.source)
+    if balance >= 0:
+        return GRANTED
+    refusal = refuse(Reason.CHAIN_BALANCE_NEGATIVE, chain=int(message.source), balance=balance)
+    lagging = message.source in context.lagging
+    return replace(refusal, disposition=Disposition.HOLD) if lagging else refusal
+
+
+def check_supply(context: Context, claim: Claim) -> Verdict:
+    """INV-16: an asset whose supply somewhere exceeds the ledger's, or is unknown, waits."""
+    drift = context.assets[claim.message.asset].drift
+    if drift is None:
+        return refuse(Reason.SUPPLY_UNKNOWN)
+    return refuse(Reason.SUPPLY_DRIFT) if drift else GRANTED
+
+
+def check_collateral(context: Context, claim: Claim) -> Verdict:
+    """An attestation is known, not from the future, and not older than its limit."""
+    view = context.assets[claim.message.asset]
+    if view.attestation is None:
+        return refuse(Reason.COLLATERAL_UNKNOWN)
+    age = context.now - view.attestation.as_of
+    if age > view.attestation_age_max:
+        return refuse(Reason.COLLATERAL_STALE, age=age, age_max=view.attestation_age_max)
+    return GRANTED
+
+
+def check_cap(context: Context, claim: Claim) -> Verdict:
+    """INV-04. SECURITY: the rule this bridge exists for; releases at exposure = cap still flow."""
+    message = claim.message
+    view = context.assets[message.asset]
+    if view.attestation is None:
+        return refuse(Reason.COLLATERAL_UNKNOWN)
+    limit = view.attestation.cap(view.margin_bps)
+    used = exposure(context.balances, message.asset)
+    if message.kind is Kind.ISSUE:
+        covered = issuance_covered(used, message.amount, limit)
+    else:
+        covered = release_covered(used, limit)
+    if covered:
+        return GRANTED
+    return refuse(Reason.CAP_EXCEEDED, exposure=used, amount=message.amount, cap=limit)
+
+
+def check_issuance(context: Context, claim: Claim) -> Verdict:
+    """Orders are dense and expire: order n + 1 only after n is reserved or closed.
+
+    Otherwise one bad guard of three gets two orders signed by two honest guards.
+    """
+    if not isinstance(claim.evidence, IssueOrder):
+        return GRANTED
+    order = claim.evidence
+    issuance = context.assets[claim.message.asset].issuance
+    if issuance is None or issuance.issuer != claim.message.refund_address:
+        return refuse(Reason.ISSUE_SIGNATURE_INVALID, order=order.order)
+    if context.now >= order.expiry:
+        return refuse(Reason.ISSUE_EXPIRED, order=order.order, expiry=order.expiry)
+    expected = issuance.reserved_through + 1
+    if order.order > expected:
+        return refuse(Reason.ISSUE_OUT_OF_ORDER, order=order.order, expected=expected)
+    return GRANTED if order.order == expected else refuse(Reason.ALREADY_EXECUTED)
+
+
+def check_corporate_action(context: Context, claim: Claim) -> Verdict:
+    """Around a multiplier's activation nothing of the asset moves, until all agree on it."""
+    for window in context.assets[claim.message.asset].windows:
+        if window.opens <= context.now and (context.now < window.closes or not window.settled):
+            until = window.closes if context.now < window.closes else None
+            return refuse(Reason.CORPORATE_ACTION_WINDOW, until=until, opened=window.opens)
+    return GRANTED
+
+
+def check_size(context: Context, claim: Claim) -> Verdict:
+    """INV-11: more than a bucket holds needs a person; large amounts wait before release."""
+    message = claim.message
+    if claim.transfer_id not in context.approved:
+        for key in bucket_keys(claim):
+            bucket = context.buckets.get(key)
+            if bucket is not None and message.amount > bucket.capacity:
+                return refuse(Reason.MANUAL_REVIEW, amount=message.amount, capacity=bucket.capacity)
+    return _check_delay(context, claim)
+
+
+def _check_delay(context: Context, claim: Claim) -> Verdict:
+    message = claim.message
+    route = context.routes[message.asset, message.source, message.destination]
+    if not isinstance(claim.evidence, BurnFinal) or route.delay_from is None:
+        return GRANTED
+    until = claim.evidence.place.block.time + route.delay_seconds
+    if message.amount < route.delay_from or context.now >= until:
+        return GRANTED
+    return refuse(Reason.LARGE_TRANSFER_DELAY, until=until, amount=message.amount)
+
+
+def check_rate(context: Context, claim: Claim) -> Verdict:
+    """INV-11: every bucket of the claim holds its amount and nobody waits before it."""
+    amount = claim.message.amount
+    for key in bucket_keys(claim):
+        bucket = context.buckets.get(key)
+        if bucket is None:
+            continue
+        needed = min(amount, bucket.capacity)
+        first = context.waiting.get(key, claim.transfer_id)
+        if first != claim.transfer_id or bucket.take(needed, context.now) is None:
+            until = bucket.ready_at(needed, context.now)
+            return refuse(
+                Reason.RATE_LIMITED,
+                until=until if first == claim.transfer_id else None,
+                amount=amount,
+                level=bucket.level_at(context.now),
+                first_waiting=first.hex(),
+            )
+    return GRANTED
+
+
+def bucket_keys(claim: Claim) -> tuple[BucketKey, BucketKey]:
+    """The buckets a release takes from: the asset's on its destination, and its lane's."""
+    message = claim.message
+    return (
+        BucketKey(message.asset, message.destination),
+        BucketKey(message.asset, message.destination, message.source),
+    )
+
+
+POLICIES: Final[tuple[Policy, ...]] = (
+    check_evidence,
+    check_executed,
+    check_halt,
+    check_pause,
+    check_route,
+    check_recipient,
+    check_screening,
+    check_chain_balance,
+    check_supply,
+    check_collateral,
+    check_cap,
+    check_issuance,
+    check_corporate_action,
+    check_size,
+    check_rate,
+)
+"""In this order; `check_route` comes before every policy that needs the asset's view."""
+
+CANCEL_POLICIES: Final[tuple[Policy, ...]] = (check_evidence, check_executed, check_halt)
+"""A CANCEL mints nothing, so it may be signed above the cap and through a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A page's verdicts, in the order of its claims, and what the new grants take.
+
+    Save all of it in one transaction: `reservations` and `entries` (ISSUE only) are of the
+    claims granted for the first time, `buckets` and `sequences` are the changed ones.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    reservations: tuple[Reservation, ...]
+    entries: tuple[Entry, ...]
+    buckets: Mapping[BucketKey, Bucket]
+    sequences: Mapping[AssetId, IssueSequence]
+    waiting: Mapping[BucketKey, TransferId]
+
+
+class _Page:
+    """The working copy of one page: what earlier grants have taken is gone for later claims."""
+
+    def __init__(self, context: Context) -> None:
+        self._balances = dict(context.balances)
+        self._assets = dict(context.assets)
+        self._buckets = dict(context.buckets)
+        self._waiting = dict(context.waiting)
+        self._granted = set(context.granted)
+        self.now = context.now
+        self.context = replace(
+            context,
+            balances=self._balances,
+            assets=self._assets,
+            buckets=self._buckets,
+            waiting=self._waiting,
+        )
+        self.reservations: list[Reservation] = []
+        self.entries: list[Entry] = []
+        self.buckets: dict[BucketKey, Bucket] = {}
+        self.sequences: dict[AssetId, IssueSequence] = {}
+
+    def decide(self, claim: Claim, policies: Sequence[Policy]) -> Verdict:
+        if claim.action is Action.CANCEL:
+            return _cancel_verdict(self.context, claim)
+        if claim.transfer_id in self._granted:
+            return _repeated_verdict(self.context, claim)
+        verdict = first_refusal(self.context, claim, policies)
+        if isinstance(verdict, Refused):
+            self._queue(claim, verdict)
+        else:
+            self._take(claim)
+        return verdict
+
+    def _queue(self, claim: Claim, refusal: Refused) -> None:
+        if refusal.reason is Reason.RATE_LIMITED:
+            for key in bucket_keys(claim):
+                if key in self._buckets:
+                    self._waiting.setdefault(key, claim.transfer_id)
+
+    def _take(self, claim: Claim) -> None:
+        message = claim.message
+        self._granted.add(claim.transfer_id)
+        for key in bucket_keys(claim):
+            self._drain(key, claim)
+        expiry = None
+        if isinstance(claim.evidence, IssueOrder):
+            expiry = claim.evidence.expiry
+            entry = entry_of_issue(message)
+            self.entries.append(entry)
+            for account, change in movements((entry,)).items():
+                self._balances[account] = self._balances.get(account, 0) + change
+            self._advance(message.asset, claim.evidence.order)
+        self.reservations.append(reserve(message, claim.transfer_id, expiry))
+
+    def _drain(self, key: BucketKey, claim: Claim) -> None:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            return
+        taken = bucket.take(min(claim.message.amount, bucket.level_at(self.now)), self.now)
+        if taken is not None:
+            self._buckets[key] = self.buckets[key] = taken
+        if self._waiting.get(key) == claim.transfer_id:
+            del self._waiting[key]
+
+    def _advance(self, asset: AssetId, order: int) -> None:
+        view = self._assets[asset]
+        if view.issuance is not None:
+            sequence = replace(view.issuance, reserved_through=order)
+            self._assets[asset] = replace(view, issuance=sequence)
+            self.sequences[asset] = sequence
+
+    def decision(self, verdicts: Sequence[Verdict]) -> Decision:
+        return Decision(
+            verdicts=tuple(verdicts),
+            reservations=tuple(self.reservations),
+            entries=tuple(self.entries),
+            buckets=self.buckets,
+            sequences=self.sequences,
+            waiting=self._waiting,
+        )
+
+
+def decide(
+    context: Context, claims: Sequence[Claim], policies: Sequence[Policy] = POLICIES
+) -> Decision:
+    """Decide a whole page, first in, first out; never changes its arguments."""
+    page = _Page(context)
+    return page.decision([page.decide(claim, policies) for claim in claims])
+
+
+def first_refusal(context: Context, claim: Claim, policies: Sequence[Policy]) -> Verdict:
+    """GRANTED if every policy grants, else the first refusal."""
+    for policy in policies:
+        verdict = policy(context, claim)
+        if isinstance(verdict, Refused):
+            return verdict
+    return GRANTED
+
+
+def _repeated_verdict(context: Context, claim: Claim) -> Verdict:
+    return first_refusal(context, claim, (check_evidence, check_executed))
+
+
+def _cancel_verdict(context: Context, claim: Claim) -> Verdict:
+    if claim.message.kind not in (Kind.TRANSFER, Kind.ISSUE):
+        return refuse(Reason.NOT_CANCELLABLE, kind=claim.message.kind.name)
+    return first_refusal(context, claim, CANCEL_POLICIES)

@@ -1,0 +1,173 @@
+"""What a guard reviews and what it knows: claims, evidence and the context of a page.
+
+A claim is what a relayer says; evidence is what this guard's own providers and cursors say
+about it. The context is everything else the policies need, loaded once for a whole page:
+ledger balances, caps, buckets, halts. Nothing here decides; `policy` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xstock_core.bucket import Bucket, BucketKey
+from xstock_core.cap import Attestation
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
+from xstock_core.ledger import Balances
+from xstock_core.message import TransferMessage
+from xstock_core.observation import BurnFinal, CancelFinal
+from xstock_core.release import Action
+
+
+@dataclass(frozen=True, slots=True)
+class NotReached:
+    """This guard's cursor has not come so far: never evidence of absence."""
+
+    chain: Domain
+    eta: int | None = None
+    """Unix seconds at which it may be final, if the chain's own clock lets one say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dissent:
+    """The guard's providers disagree about final data of the source chain."""
+
+    chain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class BurnAbsent:
+    """This guard's cursor passed the claimed place and there is no such burn."""
+
+    chain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class IssueOrder:
+    """An issuance order as the issuer signed it; `expiry` in Unix seconds.
+
+    `signature_valid` is the codec's finding about the issuer's signature over these bytes.
+    """
+
+    message: TransferMessage
+    order: int
+    expiry: int
+    signature_valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a REFUND stands on: the burn, and its final cancellation at the destination."""
+
+    burn: BurnFinal
+    cancel: CancelFinal
+
+
+Evidence = BurnFinal | IssueOrder | Cancelled | NotReached | Dissent | BurnAbsent
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed transfer with this guard's own evidence; `sender` is what the burn says."""
+
+    transfer_id: TransferId
+    message: TransferMessage
+    evidence: Evidence
+    action: Action = Action.RELEASE
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a pause or halt covers: a field that is None means all of them."""
+
+    asset: AssetId | None = None
+    source: Domain | None = None
+    destination: Domain | None = None
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An open route of an asset; amounts in shares.
+
+    Amounts from `delay_from` wait `delay_seconds` after the burn's final block (None: never).
+    """
+
+    minimum: int = 1
+    delay_from: int | None = None
+    delay_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A corporate action: from `opens` to `closes` (Unix seconds) nothing of the asset moves.
+
+    It stays shut after `closes` until `settled`: all chains and the issuer agree on the epoch.
+    """
+
+    opens: int
+    closes: int
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssueSequence:
+    """The issuance orders of an asset so far: every order up to `reserved_through` is
+    reserved or closed; `issuer` is the registered refund address (the key's hash)."""
+
+    reserved_through: int
+    issuer: Address32
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    """What the guard knows of one asset. `drift` None means that supply was not read lately."""
+
+    attestation: Attestation | None
+    attestation_age_max: int
+    margin_bps: int = 0
+    drift: bool | None = False
+    windows: tuple[Window, ...] = ()
+    issuance: IssueSequence | None = None
+    forbidden_recipients: frozenset[tuple[Domain, Address32]] = frozenset()
+    """The token's and bridge's own addresses per chain: shares sent there are lost."""
+
+
+RouteKey = tuple[AssetId, Domain, Domain]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything the policies may look at, as of `now` (Unix seconds, the guard's clock).
+
+    `balances` already hold every fact of this guard's cursors. `waiting` names, per bucket,
+    the claim that waits first: no later one may overtake it.
+    """
+
+    now: int
+    balances: Balances
+    assets: Mapping[AssetId, AssetView]
+    routes: Mapping[RouteKey, Route]
+    buckets: Mapping[BucketKey, Bucket] = field(default_factory=dict)
+    waiting: Mapping[BucketKey, TransferId] = field(default_factory=dict)
+    halted: frozenset[Scope] = frozenset()
+    paused: frozenset[Scope] = frozenset()
+    lagging: frozenset[Domain] = frozenset()
+    """Chains whose cursor is behind: a burn may be known before the release that funded it."""
+    executed: frozenset[TransferId] = frozenset()
+    granted: frozenset[TransferId] = frozenset()
+    screened: frozenset[Address32] = frozenset()
+    approved: frozenset[TransferId] = frozenset()
+    """Transfers that a person has reviewed and let through MANUAL_REVIEW and SCREENED."""
+
+
+def covers(scopes: frozenset[Scope], message: TransferMessage) -> Scope | None:
+    """The scope that covers this message, if any does."""
+    for scope in scopes:
+        if (
+            scope.asset in (None, message.asset)
+            and scope.source in (None, message.source)
+            and scope.destination in (None, message.destination)
+        ):
+            return scope
+    return None
