@@ -1,0 +1,1 @@
+"""Where the watcher's ports meet PostgreSQL and Kafka."""

@@ -1,0 +1,96 @@
+"""The watcher's memory in a process: for simulation and handler tests, under the same suite."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xstock_chains.ports import Cursor, Page, Progress
+from xstock_core.ids import Domain
+from xstock_core.observation import BlockRef, ObservationId, TxRef, observation_id
+from xstock_runtime.errors import Ambiguous, Fatal
+from xstock_watcher.ports import LatchedHalt, Numbered, Position
+
+
+@dataclass(slots=True)
+class MemoryWatcherStore:
+    """WatcherStore in memory; `publish` is handed every new observation, in order."""
+
+    chain: Domain
+    publish: Callable[[Numbered], None]
+    numbered: list[Numbered] = field(default_factory=list)
+    _position: Position | None = None
+    _known: set[ObservationId] = field(default_factory=set)
+    _halt: LatchedHalt | None = None
+    _halts: int = 0
+
+    async def position(self) -> Position:
+        """Where to read on."""
+        return self._position or Position(Cursor(self.chain), None, None, 0)
+
+    async def save_page(self, before: Cursor, page: Page) -> int:
+        """Keep a page and hand on what is new."""
+        position = await self.position()
+        if position.cursor != before:
+            raise Ambiguous("CURSOR_MOVED", "another instance of this watcher moved the cursor")
+        new: list[Numbered] = []
+        for observation in page.observations:
+            key = observation_id(observation)
+            if key not in self._known:
+                self._known.add(key)
+                new.append(Numbered(position.sequence + len(new) + 1, observation))
+        self.numbered.extend(new)
+        sequence = position.sequence + len(new)
+        self._position = Position(page.cursor, page.through, page.head, sequence)
+        for item in new:
+            self.publish(item)
+        return len(new)
+
+    async def list_after(self, sequence: int, limit: int) -> Sequence[Numbered]:
+        """Observations with a greater number; numbers are dense from 1."""
+        return self.numbered[sequence : sequence + limit]
+
+    async def list_of(self, tx: TxRef) -> Sequence[Numbered]:
+        """Observations of one transaction."""
+        return [item for item in self.numbered if item.observation.place.tx == tx]
+
+    async def latch_halt(self, code: str, detail: str, at_ms: int) -> LatchedHalt:
+        """Latch a halt, or return the one in force."""
+        if self._halt is None:
+            self._halts += 1
+            self._halt = LatchedHalt(str(self._halts), code, detail, at_ms, ())
+        return self._halt
+
+    async def halt(self) -> LatchedHalt | None:
+        """The halt in force."""
+        return self._halt
+
+    async def approve_clearing(self, halt_id: str, by: str, needed: int) -> bool:
+        """Add one name; cleared when `needed` different ones are there."""
+        halt = self._halt
+        if halt is None or halt.id != halt_id:
+            raise Fatal("NO_SUCH_HALT", f"halt: {halt_id!r} is not in force")
+        names = tuple(sorted({*halt.approvals, by.strip()}))
+        cleared = len(names) >= needed
+        self._halt = (
+            None if cleared else LatchedHalt(halt.id, halt.code, halt.detail, halt.at_ms, names)
+        )
+        return cleared
+
+
+@dataclass(slots=True)
+class MemoryProgressBus:
+    """ProgressBus that remembers what was told."""
+
+    burns: list[tuple[tuple[Progress, ...], tuple[Progress, ...]]] = field(default_factory=list)
+    chains: list[tuple[BlockRef, int]] = field(default_factory=list)
+
+    async def publish_burns(
+        self, pending: Sequence[Progress], vanished: Sequence[Progress], at_ms: int
+    ) -> None:
+        """Remember."""
+        del at_ms
+        self.burns.append((tuple(pending), tuple(vanished)))
+
+    async def publish_chain(self, through: BlockRef, head_number: int, at_ms: int) -> None:
+        """Remember."""
+        del at_ms
+        self.chains.append((through, head_number))
