@@ -5,6 +5,7 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {LowLevel} from "./LowLevel.sol";
 
 /// @title Who may do what: the guards and their signatures, pauses, and delayed changes.
 /// @notice M of N guards sign releases. Any guard or the agent may pause alone, for a day, once a
@@ -12,6 +13,8 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 /// limits, and lifts pauses only behind a delay, so that a stolen admin key is seen before it acts.
 /// Nothing here moves tokens.
 abstract contract GuardSet is EIP712, Ownable2Step {
+    using LowLevel for bytes;
+
     /// @dev One storage slot, read by every burn and release.
     struct Gate {
         address agent;
@@ -227,9 +230,9 @@ abstract contract GuardSet is EIP712, Ownable2Step {
         for (uint256 at = 0; at < signatures.length; at += SIGNATURE_BYTES) {
             address signer = ECDSA.recover(
                 digest,
-                uint8(signatures[at + 64]),
-                bytes32(signatures[at:at + 32]),
-                bytes32(signatures[at + 32:at + 64])
+                uint8(signatures.word(at + 64) >> 248),
+                bytes32(signatures.word(at)),
+                bytes32(signatures.word(at + 32))
             );
             if (signer <= previous) revert SignersNotAscending(previous, signer);
             if (_guardNumber[signer] == 0) revert SignerNotGuard(signer);

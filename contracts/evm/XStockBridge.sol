@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {GuardSet} from "./GuardSet.sol";
 import {IShareToken, ISanctionsList} from "./IShareToken.sol";
+import {LowLevel} from "./LowLevel.sol";
 
 /// @title The xStock bridge of one EVM chain, for all assets.
 /// @notice Burns shares towards another chain and mints what M of N guards signed. It holds the
@@ -14,6 +15,9 @@ import {IShareToken, ISanctionsList} from "./IShareToken.sol";
 /// of gas (their outcome cannot be chosen by the submitter), and an item that cannot be done is
 /// skipped with an event and stays open.
 contract XStockBridge is GuardSet {
+    using LowLevel for address;
+    using LowLevel for bytes;
+
     /// @dev Slot 0: token, minimum, screened. Slot 1: the bucket and the pause. Slot 2: inventory.
     struct Asset {
         address token;
@@ -39,9 +43,9 @@ contract XStockBridge is GuardSet {
         bytes32 assetId;
         address token;
         address sanctions;
-        uint256 multiplier;
         uint256 level;
         Skip blocked;
+        bytes settleCall;
     }
 
     enum RecipientKind {
@@ -213,7 +217,7 @@ contract XStockBridge is GuardSet {
         if (refundTo == address(this) || refundTo == token) revert RefundRefused(refundTo);
         Lane storage lane = _lanes[destination];
         _requireRecipient(lane.recipientKind, destination, recipient, token);
-        _pullAndBurn(asset, IShareToken(token), uint256(shares) * UNIT);
+        _pullAndBurn(asset, token, uint256(shares) * UNIT);
         _refillBucket(asset, shares);
         uint64 counter = lane.counter + 1;
         lane.counter = counter;
@@ -226,20 +230,20 @@ contract XStockBridge is GuardSet {
     /// multiplier is below one not every number of shares can be burned; the difference of a few
     /// displayed wei stays in `inventory`, which only this and `settle` move: a donation to the
     /// bridge changes `sharesOf(bridge)` and nothing else.
-    function _pullAndBurn(Asset storage asset, IShareToken token, uint256 wanted) private {
+    function _pullAndBurn(Asset storage asset, address token, uint256 wanted) private {
         uint256 before = token.sharesOf(address(this));
-        token.transferSharesFrom(msg.sender, address(this), wanted);
+        IShareToken(token).transferSharesFrom(msg.sender, address(this), wanted);
         uint256 held = token.sharesOf(address(this));
         if (held - before != wanted) revert SharesMismatch(wanted, held - before);
-        (uint256 multiplier,) = token.getCurrentMultiplier();
+        (uint256 multiplier,) = IShareToken(token).getCurrentMultiplier();
         if (multiplier == 0) revert MultiplierUnavailable();
         if (multiplier >= ONE) {
-            token.burn(address(this), _ceilDisplayed(wanted, multiplier));
+            IShareToken(token).burn(address(this), _ceilDisplayed(wanted, multiplier));
             uint256 left = token.sharesOf(address(this));
             if (left != before) revert SharesMismatch(wanted, held - left);
         } else {
             uint256 available = asset.inventory + wanted;
-            token.burn(address(this), (available * multiplier) / ONE);
+            IShareToken(token).burn(address(this), (available * multiplier) / ONE);
             uint256 burned = held - token.sharesOf(address(this));
             if (burned > available || available - burned > _inventoryMax(multiplier)) {
                 revert SharesMismatch(available, burned);
@@ -288,16 +292,16 @@ contract XStockBridge is GuardSet {
 
     function _doSection(bytes calldata items, uint256 offset) private returns (uint256 end) {
         if (items.length - offset < HEADER_BYTES) revert ItemsMalformed(offset);
-        uint256 head = _word(items, offset);
+        uint256 head = items.word(offset);
         uint256 action = head >> 248;
         uint224 lane = uint224(head >> 24);
         uint32 source = uint32(lane >> 192);
         uint256 first = offset + HEADER_BYTES;
-        end = first + ITEM_BYTES * (_word(items, offset + 61) >> 240);
+        end = first + ITEM_BYTES * (items.word(offset + 61) >> 240);
         if (action != ACTION_RELEASE && action != ACTION_CANCEL) revert ItemsMalformed(offset);
         if (source == 0 || source == DOMAIN) revert ItemsMalformed(offset);
         if (end == first || end > items.length) revert ItemsMalformed(offset);
-        bytes32 assetId = bytes32(_word(items, offset + 29));
+        bytes32 assetId = bytes32(items.word(offset + 29));
         if (action == ACTION_CANCEL) {
             _cancelSection(items, first, end, lane, assetId);
         } else {
@@ -314,7 +318,7 @@ contract XStockBridge is GuardSet {
     ) private {
         uint32 source = uint32(lane >> 192);
         for (; at < end; at += ITEM_BYTES) {
-            uint256 counter = _word(items, at) >> 192;
+            uint256 counter = items.word(at) >> 192;
             bytes32 nonce = _nonce(lane, counter);
             Skip done = _done(lane, counter);
             if (done != Skip.NONE) {
@@ -338,10 +342,10 @@ contract XStockBridge is GuardSet {
         Section memory section = _openSection(lane, assetId);
         uint256 levelBefore = section.level;
         for (; at < end; at += ITEM_BYTES) {
-            uint256 word = _word(items, at);
+            uint256 word = items.word(at);
             uint256 counter = word >> 192;
             address recipient = address(uint160(word >> 32));
-            uint64 amount = uint64(_word(items, at + 28) >> 192);
+            uint64 amount = uint64(items.word(at + 28) >> 192);
             Skip skipped = _release(section, counter, recipient, amount);
             bytes32 nonce = _nonce(lane, counter);
             if (skipped == Skip.NONE) {
@@ -378,12 +382,15 @@ contract XStockBridge is GuardSet {
     }
 
     function _readToken(Section memory section, bool screened) private view {
-        (bool read, uint256 word) =
-            _tryRead(section.token, abi.encodeCall(IShareToken.getCurrentMultiplier, ()));
-        if (!read || word == 0) section.blocked = Skip.TOKEN_UNAVAILABLE;
-        section.multiplier = word;
-        (read, word) = _tryRead(section.token, abi.encodeCall(IShareToken.sanctionsList, ()));
-        if (read) section.sanctions = address(uint160(word));
+        (bool read, uint256 multiplier) =
+            section.token.tryRead(IShareToken.getCurrentMultiplier.selector, READ_GAS);
+        if (!read || multiplier == 0) section.blocked = Skip.TOKEN_UNAVAILABLE;
+        section.settleCall = abi.encodeCall(
+            this.settle, (address(0), 0, section.assetId, section.token, multiplier)
+        );
+        uint256 list;
+        (read, list) = section.token.tryRead(IShareToken.sanctionsList.selector, READ_GAS);
+        if (read) section.sanctions = address(uint160(list));
         else if (screened) section.blocked = Skip.SCREEN_UNAVAILABLE;
     }
 
@@ -400,41 +407,47 @@ contract XStockBridge is GuardSet {
             recipient == address(0) || recipient == address(this) || recipient == section.token
         ) return Skip.RECIPIENT_REFUSED;
         if (section.sanctions != address(0)) {
-            (bool read, uint256 listed) = _tryRead(
-                section.sanctions, abi.encodeCall(ISanctionsList.isSanctioned, (recipient))
+            (bool read, uint256 listed) = section.sanctions.tryRead(
+                ISanctionsList.isSanctioned.selector, recipient, READ_GAS
             );
             if (!read) return Skip.SCREEN_UNAVAILABLE;
             if (listed != 0) return Skip.RECIPIENT_SANCTIONED;
         }
         if (amount > section.level) return Skip.BUCKET_EMPTY;
-        try this.settle{gas: SETTLE_GAS}(
-            section.assetId,
-            IShareToken(section.token),
-            recipient,
-            uint256(amount) * UNIT,
-            section.multiplier
-        ) {
-            _used[section.lane][counter >> 8] |= 1 << (counter & 0xff);
-            section.level -= amount;
-            return Skip.NONE;
-        } catch {
+        if (!_trySettle(section.settleCall, recipient, uint256(amount) * UNIT)) {
             return Skip.TOKEN_REFUSED;
+        }
+        _used[section.lane][counter >> 8] |= 1 << (counter & 0xff);
+        section.level -= amount;
+        return Skip.NONE;
+    }
+
+    /// @dev Calls `settle` on a fixed amount of gas with the section's prepared call data, in which
+    /// only the first two arguments change from item to item.
+    function _trySettle(bytes memory settleCall, address recipient, uint256 wanted)
+        private
+        returns (bool settled)
+    {
+        assembly ("memory-safe") {
+            mstore(add(settleCall, 36), and(recipient, 0xffffffffffffffffffffffffffffffffffffffff))
+            mstore(add(settleCall, 68), wanted)
+            settled := call(SETTLE_GAS, address(), 0, add(settleCall, 32), mload(settleCall), 0, 0)
         }
     }
 
     /// @notice Mints exactly `wanted` token shares to `recipient`. Called by this contract only.
     /// @dev A call of its own so that a refusal undoes one item and no more.
     function settle(
-        bytes32 assetId,
-        IShareToken token,
         address recipient,
         uint256 wanted,
+        bytes32 assetId,
+        address token,
         uint256 multiplier
     ) external {
         if (msg.sender != address(this)) revert OnlySelf();
         uint256 before = token.sharesOf(recipient);
         if (multiplier >= ONE) {
-            token.mint(recipient, _ceilDisplayed(wanted, multiplier));
+            token.act(IShareToken.mint.selector, recipient, _ceilDisplayed(wanted, multiplier));
         } else {
             _mintThroughInventory(_assets[assetId], token, recipient, wanted, multiplier);
         }
@@ -444,7 +457,7 @@ contract XStockBridge is GuardSet {
 
     function _mintThroughInventory(
         Asset storage asset,
-        IShareToken token,
+        address token,
         address recipient,
         uint256 wanted,
         uint256 multiplier
@@ -452,14 +465,15 @@ contract XStockBridge is GuardSet {
         uint256 available = asset.inventory;
         if (available < wanted) {
             uint256 before = token.sharesOf(address(this));
-            token.mint(address(this), _ceilDisplayed(wanted - available, multiplier));
+            uint256 amount = _ceilDisplayed(wanted - available, multiplier);
+            token.act(IShareToken.mint.selector, address(this), amount);
             available += token.sharesOf(address(this)) - before;
         }
         if (available < wanted || available - wanted > _inventoryMax(multiplier)) {
             revert SharesMismatch(wanted, available);
         }
         asset.inventory = available - wanted;
-        token.transferShares(recipient, wanted);
+        token.act(IShareToken.transferShares.selector, recipient, wanted);
     }
 
     // ------------------------------------------------------------------ views
@@ -534,14 +548,14 @@ contract XStockBridge is GuardSet {
         )
     {
         address token = _known(assetId).token;
-        isMinter = _readWord(token, abi.encodeCall(IShareToken.minter, ()))
+        isMinter = _readWord(token, IShareToken.minter.selector)
             == uint160(address(this));
-        isBurner = _readWord(token, abi.encodeCall(IShareToken.burner, ()))
+        isBurner = _readWord(token, IShareToken.burner.selector)
             == uint160(address(this));
         hasTransferSharesFrom = _canMoveShares(token);
-        isScreened = _readWord(token, abi.encodeCall(IShareToken.sanctionsList, ())) != 0;
-        decimals = uint8(_readWord(token, abi.encodeCall(IShareToken.decimals, ())));
-        multiplier = _readWord(token, abi.encodeCall(IShareToken.getCurrentMultiplier, ()));
+        isScreened = _readWord(token, IShareToken.sanctionsList.selector) != 0;
+        decimals = uint8(_readWord(token, IShareToken.decimals.selector));
+        multiplier = _readWord(token, IShareToken.getCurrentMultiplier.selector);
     }
 
     // ------------------------------------------------------------------ admin
@@ -562,7 +576,7 @@ contract XStockBridge is GuardSet {
         }
         if (assetOf[token] != bytes32(0)) revert AssetAlreadyRegistered(assetOf[token], token);
         _requireFit(token);
-        (bool screened,) = _tryRead(token, abi.encodeCall(IShareToken.sanctionsList, ()));
+        (bool screened,) = token.tryRead(IShareToken.sanctionsList.selector, READ_GAS);
         _assets[assetId].token = token;
         _assets[assetId].screened = screened;
         _assets[assetId].bucketLevel = bucketCapacity;
@@ -622,10 +636,10 @@ contract XStockBridge is GuardSet {
 
     function _requireFit(address token) private {
         if (token.code.length == 0) revert TokenUnfit(token, "code");
-        if (_readWord(token, abi.encodeCall(IShareToken.decimals, ())) != 18) {
+        if (_readWord(token, IShareToken.decimals.selector) != 18) {
             revert TokenUnfit(token, "decimals");
         }
-        if (_readWord(token, abi.encodeCall(IShareToken.getCurrentMultiplier, ())) == 0) {
+        if (_readWord(token, IShareToken.getCurrentMultiplier.selector) == 0) {
             revert TokenUnfit(token, "getCurrentMultiplier");
         }
         if (!_canMoveShares(token)) revert TokenUnfit(token, "transferSharesFrom");
@@ -708,29 +722,8 @@ contract XStockBridge is GuardSet {
         return bytes32((uint256(lane) << 64) | counter);
     }
 
-    /// @dev 32 bytes of calldata from `offset`; beyond the end they read as whatever follows or
-    /// zero, so callers check lengths first.
-    function _word(bytes calldata data, uint256 offset) private pure returns (uint256 word) {
-        assembly ("memory-safe") {
-            word := calldataload(add(data.offset, offset))
-        }
-    }
-
-    function _readWord(address target, bytes memory data) private view returns (uint256 word) {
-        (, word) = _tryRead(target, data);
-    }
-
-    /// @dev A bounded static call that cannot revert here: (false, 0) unless a word came back.
-    function _tryRead(address target, bytes memory data)
-        private
-        view
-        returns (bool read, uint256 word)
-    {
-        assembly ("memory-safe") {
-            read := staticcall(READ_GAS, target, add(data, 32), mload(data), 0, 32)
-            read := and(read, gt(returndatasize(), 31))
-            if read { word := mload(0) }
-        }
+    function _readWord(address target, bytes4 selector) private view returns (uint256 word) {
+        (, word) = target.tryRead(selector, READ_GAS);
     }
 
     function _ceilDisplayed(uint256 shares, uint256 multiplier) private pure returns (uint256) {

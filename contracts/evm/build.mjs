@@ -3,8 +3,10 @@
 // Why a script of our own: the output must be the same bytes on every machine, so the compiler
 // version, every setting and the set of sources are fixed here, metadata carries no hash of paths,
 // and JSON keys are sorted. It does not deploy anything and reads nothing but the sources and
-// node_modules. `--out DIR` writes elsewhere (the house test compares), `--stdin` takes a JSON
-// object {path: source} that replaces or adds sources and prints the artifacts (mutation tests).
+// node_modules. `--out DIR` writes elsewhere (the house test compares). `--stdin` takes a JSON
+// object {job: {path: source}}, compiles each job's sources (they take the place of the files of
+// that name) without optimisation, which is eight times faster, and prints {job: {contract:
+// artifact}}: the tests compile hostile tokens and mutated bridges that way.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -19,8 +21,8 @@ const root = resolve(here, "../..");
 const ENTRY_POINTS = ["SanctionsList.sol", "XStockBridge.sol", "XStockToken.sol"];
 const SETTINGS = {
   evmVersion: "paris",
-  optimizer: { enabled: true, runs: 10000 },
-  viaIR: true,
+  optimizer: { enabled: true, runs: 1000 },
+  viaIR: false,
   metadata: { appendCBOR: false, bytecodeHash: "none" },
   outputSelection: {
     "*": {
@@ -42,8 +44,10 @@ const sorted = (value) => {
 
 const sha256 = (text) => createHash("sha256").update(text).digest("hex");
 
+const FAST_SETTINGS = { ...SETTINGS, optimizer: { enabled: false }, viaIR: false };
+
 /** Compiles `sources` ({unit: text}) and returns {contract name: artifact}. */
-function compile(sources) {
+function compile(sources, settings = SETTINGS) {
   const used = { ...sources };
   const read = (path) => {
     const file = path.startsWith("@") ? join(root, "node_modules", path) : join(here, path);
@@ -57,7 +61,7 @@ function compile(sources) {
   const input = {
     language: "Solidity",
     sources: Object.fromEntries(Object.entries(sources).map(([k, content]) => [k, { content }])),
-    settings: SETTINGS,
+    settings,
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
   const errors = (output.errors ?? []).filter((e) => e.severity === "error");
@@ -79,7 +83,7 @@ function compile(sources) {
           immutableReferences: contract.evm.deployedBytecode.immutableReferences,
           object: `0x${contract.evm.deployedBytecode.object}`,
         },
-        settings: SETTINGS,
+        settings,
         sourceHash,
       });
     }
@@ -91,7 +95,9 @@ const entrySources = () =>
   Object.fromEntries(ENTRY_POINTS.map((name) => [name, readFileSync(join(here, name), "utf8")]));
 
 if (process.argv.includes("--stdin")) {
-  process.stdout.write(JSON.stringify(compile(JSON.parse(readFileSync(0, "utf8")))));
+  const jobs = Object.entries(JSON.parse(readFileSync(0, "utf8")));
+  const done = jobs.map(([job, sources]) => [job, compile(sources, FAST_SETTINGS)]);
+  process.stdout.write(JSON.stringify(Object.fromEntries(done)));
 } else {
   const at = process.argv.indexOf("--out");
   const out = at > 0 ? process.argv[at + 1] : join(root, "libs/xstock_chains/evm/artifacts");
