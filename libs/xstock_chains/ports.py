@@ -34,6 +34,8 @@ class Page:
 
     `through` is the last final block that was scanned, `head` the final head the reader saw.
     `more` says that another page can be read at once. An empty page is proof of absence.
+    A page ends with a block: a block's observations come together even above the limit. Cursors
+    are made of content: readers of one family at one position write the same text.
     """
 
     observations: tuple[Observation, ...]
@@ -242,8 +244,14 @@ class ChainReader(Protocol):
         """Burns that are seen but not final; advisory."""
         ...
 
-    async def read_supply(self, assets: Sequence[AssetId]) -> SupplyReading:
-        """Supply at one recent block, which the caller must see become final."""
+    async def read_supply(
+        self, assets: Sequence[AssetId], *, at: BlockRef | None = None
+    ) -> SupplyReading:
+        """Supply at one recent block, which the caller must see become final.
+
+        `at` names the block, by which a quorum makes its providers speak of the same one;
+        a node that does not have that very block raises Transient.
+        """
         ...
 
     async def is_final(self, block: BlockRef) -> bool | None:
