@@ -6,6 +6,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ISanctionsList} from "./IShareToken.sol";
 
 /// @title A test token that keeps the rules of the real xStock token, written from its behaviour.
@@ -17,6 +18,8 @@ import {ISanctionsList} from "./IShareToken.sol";
 /// approvals or multiplier updates. Sanctions stop transfers from, to and by the listed, not mint
 /// or burn. It is for local chains and tests: no value should ever depend on it.
 contract XStockToken is IERC20, Ownable, EIP712, Nonces {
+    using SafeCast for uint256;
+
     uint256 private constant ONE = 1e18;
     bytes32 public constant PERMIT_TYPEHASH = keccak256(
         "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
@@ -31,24 +34,28 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
     string public name;
     string public symbol;
 
+    /// @dev Packed, unlike the real token, which reads more slots and sits behind a proxy.
+    struct Rebase {
+        uint128 last;
+        uint128 next;
+        uint64 activation;
+        uint64 feeAppliedAt;
+        uint64 period;
+        uint64 fee;
+        uint128 lastNonce;
+        uint128 nextNonce;
+    }
+
     address public minter;
+    bool public isPaused;
+    bool public delegateMode;
     address public burner;
     address public pauser;
     address public multiplierUpdater;
     ISanctionsList public sanctionsList;
-    bool public isPaused;
-    bool public delegateMode;
     mapping(address account => bool) public delegateWhitelist;
 
-    uint256 public lastTimeFeeApplied;
-    uint256 public feePerPeriod;
-    uint256 public periodLength = 1 days;
-
-    uint256 public lastMultiplier;
-    uint256 public lastMultiplierNonce;
-    uint256 public newMultiplier;
-    uint256 public newMultiplierNonce;
-    uint256 public newMultiplierActivationTime;
+    Rebase private _rebase;
 
     uint256 private _totalShares;
     mapping(address account => uint256) private _shares;
@@ -91,9 +98,10 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         name = name_;
         symbol = symbol_;
         multiplierUpdater = owner_;
-        lastTimeFeeApplied = block.timestamp;
-        lastMultiplier = multiplier_;
-        newMultiplier = multiplier_;
+        _rebase.period = 1 days;
+        _rebase.feeAppliedAt = uint64(block.timestamp);
+        _rebase.last = multiplier_.toUint128();
+        _rebase.next = multiplier_.toUint128();
     }
 
     modifier onlyRole(string memory role, address holder) {
@@ -107,7 +115,7 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
     }
 
     modifier noPendingActivation() {
-        if (newMultiplierActivationTime != 0) revert ActivationPending(newMultiplierActivationTime);
+        if (_rebase.activation != 0) revert ActivationPending(_rebase.activation);
         _;
     }
 
@@ -131,34 +139,54 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
 
     /// @notice The stored multiplier with a due activation, without fees accrued since.
     function multiplier() external view returns (uint256) {
-        return block.timestamp >= newMultiplierActivationTime ? newMultiplier : lastMultiplier;
+        return _isDue() ? _rebase.next : _rebase.last;
     }
 
     function multiplierNonce() external view returns (uint256) {
-        return block.timestamp >= newMultiplierActivationTime
-            ? newMultiplierNonce
-            : lastMultiplierNonce;
+        return _isDue() ? _rebase.nextNonce : _rebase.lastNonce;
+    }
+
+    function lastMultiplier() external view returns (uint256) {
+        return _rebase.last;
+    }
+
+    function lastMultiplierNonce() external view returns (uint256) {
+        return _rebase.lastNonce;
+    }
+
+    function newMultiplier() external view returns (uint256) {
+        return _rebase.next;
+    }
+
+    function newMultiplierNonce() external view returns (uint256) {
+        return _rebase.nextNonce;
+    }
+
+    /// @notice Unix seconds of the pending activation; 0 if none is pending.
+    function newMultiplierActivationTime() external view returns (uint256) {
+        return _rebase.activation;
+    }
+
+    function lastTimeFeeApplied() external view returns (uint256) {
+        return _rebase.feeAppliedAt;
+    }
+
+    function periodLength() external view returns (uint256) {
+        return _rebase.period;
+    }
+
+    function feePerPeriod() external view returns (uint256) {
+        return _rebase.fee;
     }
 
     /// @notice The multiplier that counts at this second: due activation and accrued fees in it.
     function getCurrentMultiplier()
-        public
+        external
         view
         returns (uint256 current, uint256 periodsPassed, uint256 nonce)
     {
-        if (block.timestamp < newMultiplierActivationTime) {
-            return (lastMultiplier, 0, lastMultiplierNonce);
-        }
-        periodsPassed = (block.timestamp - lastTimeFeeApplied) / periodLength;
-        current = newMultiplier;
-        nonce = newMultiplierNonce;
-        uint256 fee = feePerPeriod;
-        if (fee > 0) {
-            for (uint256 period = 0; period < periodsPassed; period++) {
-                current = (current * (ONE - fee)) / ONE;
-            }
-            nonce += periodsPassed;
-        }
+        (current, periodsPassed) = _multiplierAndPeriods();
+        nonce = _nonceNow(periodsPassed);
     }
 
     function getSharesByUnderlyingAmount(uint256 amount) external view returns (uint256) {
@@ -330,17 +358,17 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
 
     function updateFeePerPeriod(uint256 fee) external onlyOwner noPendingActivation {
         _applyMultiplier();
-        feePerPeriod = fee;
+        _rebase.fee = fee.toUint64();
     }
 
     function setPeriodLength(uint256 seconds_) external onlyOwner noPendingActivation {
         _applyMultiplier();
-        periodLength = seconds_;
+        _rebase.period = seconds_.toUint64();
     }
 
     function setLastTimeFeeApplied(uint256 time) external onlyOwner noPendingActivation {
         _applyMultiplier();
-        lastTimeFeeApplied = time;
+        _rebase.feeAppliedAt = time.toUint64();
     }
 
     /// @notice Sets or schedules a multiplier; a pending one is overridden.
@@ -350,7 +378,7 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         onlyRole("multiplier updater", multiplierUpdater)
     {
         _requireMultiplier(_applyMultiplier(), expected);
-        _setMultiplier(value, lastMultiplierNonce + 1, activation);
+        _setMultiplier(value, uint256(_rebase.lastNonce) + 1, activation);
     }
 
     /// @notice As `updateMultiplierValue`, with a nonce that must be newer than the current one.
@@ -361,38 +389,63 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         uint256 activation
     ) external onlyRole("multiplier updater", multiplierUpdater) {
         _requireMultiplier(_applyMultiplier(), expected);
-        (,, uint256 currentNonce) = getCurrentMultiplier();
+        uint256 currentNonce = _nonceNow(0);
         if (nonce <= currentNonce) revert MultiplierNonceOutdated(currentNonce, nonce);
         _setMultiplier(value, nonce, activation);
     }
 
     // --------------------------------------------------------------- internal
 
+    function _isDue() private view returns (bool) {
+        return block.timestamp >= _rebase.activation;
+    }
+
     function _multiplierNow() private view returns (uint256 current) {
-        (current,,) = getCurrentMultiplier();
+        (current,) = _multiplierAndPeriods();
+    }
+
+    function _multiplierAndPeriods() private view returns (uint256 current, uint256 periods) {
+        if (!_isDue()) return (_rebase.last, 0);
+        periods = (block.timestamp - _rebase.feeAppliedAt) / _rebase.period;
+        current = _rebase.next;
+        uint256 fee = _rebase.fee;
+        if (fee > 0) {
+            for (uint256 period = 0; period < periods; period++) {
+                current = (current * (ONE - fee)) / ONE;
+            }
+        }
+    }
+
+    function _nonceNow(uint256 periods) private view returns (uint256) {
+        if (!_isDue()) return _rebase.lastNonce;
+        return _rebase.fee > 0 ? _rebase.nextNonce + periods : _rebase.nextNonce;
     }
 
     /// @dev Stores what time has made of the multiplier (due activation, fees) and returns it.
     function _applyMultiplier() private returns (uint256 current) {
         uint256 periods;
-        uint256 nonce;
-        (current, periods, nonce) = getCurrentMultiplier();
-        if (periods != 0) lastTimeFeeApplied += periodLength * periods;
-        if (lastMultiplier != current) _setMultiplier(current, nonce, 0);
+        (current, periods) = _multiplierAndPeriods();
+        if (_rebase.last != current) {
+            uint256 nonce = _nonceNow(periods);
+            _rebase.feeAppliedAt += uint64(_rebase.period * periods);
+            _setMultiplier(current, nonce, 0);
+        } else if (periods != 0) {
+            _rebase.feeAppliedAt += uint64(_rebase.period * periods);
+        }
     }
 
     function _setMultiplier(uint256 value, uint256 nonce, uint256 activation) private {
         if (value == 0) revert MultiplierIsZero();
-        uint256 nextPeriod = lastTimeFeeApplied + periodLength;
+        uint256 nextPeriod = uint256(_rebase.feeAppliedAt) + _rebase.period;
         if (activation >= nextPeriod) revert ActivationTooLate(activation, nextPeriod);
-        newMultiplier = value;
-        newMultiplierNonce = nonce;
+        _rebase.next = value.toUint128();
+        _rebase.nextNonce = nonce.toUint128();
         if (activation > block.timestamp) {
-            newMultiplierActivationTime = activation;
+            _rebase.activation = activation.toUint64();
         } else {
-            newMultiplierActivationTime = 0;
-            lastMultiplier = value;
-            lastMultiplierNonce = nonce;
+            _rebase.activation = 0;
+            _rebase.last = value.toUint128();
+            _rebase.lastNonce = nonce.toUint128();
             emit MultiplierUpdated(value);
         }
     }
