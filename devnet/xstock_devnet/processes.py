@@ -126,7 +126,7 @@ class ChildProcess:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         await self.wait_ended(timeout_seconds=10)
-        while any(_alive(process) for process in family):  # noqa: ASYNC110 - no event to wait on
+        while any(_alive(process) for process in family):
             await asyncio.sleep(POLL_SECONDS)
 
     async def terminate(
@@ -148,7 +148,7 @@ class ChildProcess:
         """Return the exit status once the child ended; raises ProcessFailed after the timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                while self.running:  # noqa: ASYNC110 - the operating system sets no event
+                while self.running:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise ProcessFailed(self._story(f"has not ended within {timeout_seconds} s")) from None

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+import shutil
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +160,56 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} %m%n
 """
 
 
-class KafkaBroker:
+class Kafka:
+    """A Kafka cluster as its clients see it: an address, and the making of topics."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    @property
+    def bootstrap(self) -> str:
+        """The address clients are given, `host:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    async def create_topics(
+        self, names: list[str], *, partitions: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Create topics of one replica; those that exist are left as they are."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            answer = await admin.create_topics(
+                [
+                    NewTopic(name, partitions, 1, topic_configs=dict(settings or {}))
+                    for name in names
+                ]
+            )
+        finally:
+            await admin.close()
+        for name, code, *rest in answer.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise for_code(code)(f"topic {name}: {rest}")
+
+    async def answers(self) -> bool:
+        """Tell whether a broker that has joined its cluster answers at this moment."""
+        if not await tcp_open(self.port)():
+            return False
+        logger = logging.getLogger("aiokafka")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)  # a broker that is still joining is no news
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
+        try:
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            return bool(cluster["brokers"])
+        except (KafkaError, OSError, asyncio.IncompleteReadError):
+            return False
+        finally:
+            await admin.close()
+            logger.setLevel(level)
+
+
+class KafkaBroker(Kafka):
     """One broker; `start` after `stop` or `kill9` brings back the same port, topics and offsets."""
 
     def __init__(
@@ -171,17 +221,12 @@ class KafkaBroker:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         broker_port, controller_port = free_ports(2)
+        super().__init__(port or broker_port)
         self.folder = folder
-        self.port = port or broker_port
         self._jars = jar_folder or kafka_jar_folder()
         self._properties_file = folder / "server.properties"
         self._settings = {**_properties(folder, self.port, controller_port), **(settings or {})}
         self.child = self._java("kafka", "kafka.Kafka", str(self._properties_file))
-
-    @property
-    def bootstrap(self) -> str:
-        """The address clients are given, `host:port`."""
-        return f"127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         """Start the broker."""
@@ -211,7 +256,7 @@ class KafkaBroker:
             await self._format()
         self.child.start()
         await self.child.wait_until(
-            self._answers,
+            self.answers,
             waiting_for=f"Kafka to answer on port {self.port}",
             timeout_seconds=START_TIMEOUT_SECONDS,
         )
@@ -224,24 +269,10 @@ class KafkaBroker:
         """Kill the broker with no chance to close its logs."""
         await self.child.kill9()
 
-    async def create_topics(
-        self, names: list[str], *, partitions: int = 1, settings: Mapping[str, str] | None = None
-    ) -> None:
-        """Create topics of one replica; those that exist are left as they are."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            answer = await admin.create_topics(
-                [
-                    NewTopic(name, partitions, 1, topic_configs=dict(settings or {}))
-                    for name in names
-                ]
-            )
-        finally:
-            await admin.close()
-        for name, code, *rest in answer.topic_errors:
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise for_code(code)(f"topic {name}: {rest}")
+    async def remove(self) -> None:
+        """Stop the broker if it runs and delete its folder."""
+        await self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _format(self) -> None:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -257,23 +288,6 @@ class KafkaBroker:
         storage.start()
         if await storage.wait_ended(timeout_seconds=START_TIMEOUT_SECONDS) != 0:
             raise ProcessFailed(f"Kafka format failed:\n{storage.last_log_lines()}")
-
-    async def _answers(self) -> bool:
-        if not await tcp_open(self.port)():
-            return False
-        logger = logging.getLogger("aiokafka")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)  # a broker that is still joining is no news
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
-        try:
-            await admin.start()
-            cluster = await admin.describe_cluster()
-            return bool(cluster["brokers"])
-        except (KafkaError, OSError, asyncio.IncompleteReadError):
-            return False
-        finally:
-            await admin.close()
-            logger.setLevel(level)
 
     def _java(self, name: str, main_class: str, *arguments: str) -> ChildProcess:
         logging_file = self.folder / "log4j2.properties"

@@ -28,6 +28,14 @@ DEV_PASSWORD = "devnet"  # noqa: S105 - a loopback server of throw-away data
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 30
 
+NOT_YET = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+)
+"""What connecting raises while a server starts, stops or is gone; anything else is a fault."""
+
 TUNING: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -58,74 +66,12 @@ def postgres_binary(name: str) -> Path:
     return binary
 
 
-class PostgresServer:
-    """One PostgreSQL server; `start` after `stop` or `kill9` brings back the same port and data.
+class Postgres:
+    """A PostgreSQL server as its clients see it: an address, and what a superuser does there."""
 
-    `durable=True` keeps fsync on, for measurements that must pay for it. `settings` are
-    postgresql.conf names and override the defaults.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        port: int | None = None,
-        durable: bool = False,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.host = "127.0.0.1"
-        self.port = port or free_ports(1)[0]
-        self._data = folder / "data"
-        chosen = {**TUNING, **({} if durable else THROW_AWAY), **(settings or {})}
-        options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
-        self.child = ChildProcess(
-            "postgres",
-            (
-                str(postgres_binary("postgres")),
-                "-D",
-                str(self._data),
-                "-p",
-                str(self.port),
-                *options,
-            ),
-            log_file=folder / "postgres.log",
-            drop_root=True,
-            death_signal=signal.SIGQUIT,
-        )
-
-    async def __aenter__(self) -> Self:
-        """Start the server."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the server; its data stays in the folder."""
-        await self.stop()
-
-    async def start(self) -> None:
-        """Create the data folder if there is none, start, and return once SQL is answered."""
-        if not (self._data / "PG_VERSION").exists():
-            await self._initialise()
-        self.child.start()
-        await self.child.wait_until(
-            self._answers,
-            waiting_for=f"PostgreSQL to answer on port {self.port}",
-            timeout_seconds=START_TIMEOUT_SECONDS,
-        )
-
-    async def stop(self) -> None:
-        """Stop in fast mode: open sessions are rolled back and closed."""
-        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS, stop_signal=signal.SIGINT)
-
-    async def kill9(self) -> None:
-        """Kill the server and every session process at once, as a power cut would."""
-        await self.child.kill9()
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
 
     def url(
         self,
@@ -172,6 +118,90 @@ class PostgresServer:
         """Drop a database, closing whatever sessions are still in it."""
         await self.execute(f"DROP DATABASE IF EXISTS {_name(name)} WITH (FORCE)")
 
+    async def answers(self) -> bool:
+        """Tell whether the server lets the superuser in at this moment."""
+        try:
+            connection = await asyncpg.connect(self.url(), timeout=2)
+        except NOT_YET:
+            return False
+        await connection.close()
+        return True
+
+
+class PostgresServer(Postgres):
+    """One PostgreSQL server; `start` after `stop` or `kill9` brings back the same port and data.
+
+    `durable=True` keeps fsync on, for measurements that must pay for it. `settings` are
+    postgresql.conf names and override the defaults.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        durable: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("127.0.0.1", port or free_ports(1)[0])
+        self.folder = folder
+        self._data = folder / "data"
+        self._complete = folder / "initdb.complete"
+        chosen = {**TUNING, **({} if durable else THROW_AWAY), **(settings or {})}
+        options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
+        self.child = ChildProcess(
+            "postgres",
+            (
+                str(postgres_binary("postgres")),
+                "-D",
+                str(self._data),
+                "-p",
+                str(self.port),
+                *options,
+            ),
+            log_file=folder / "postgres.log",
+            drop_root=True,
+            death_signal=signal.SIGQUIT,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start the server."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the server; its data stays in the folder."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Create the data folder if there is none, start, and return once SQL is answered."""
+        if not self._complete.exists():
+            await self._initialise()
+        self.child.start()
+        await self.child.wait_until(
+            self.answers,
+            waiting_for=f"PostgreSQL to answer on port {self.port}",
+            timeout_seconds=START_TIMEOUT_SECONDS,
+        )
+
+    async def stop(self) -> None:
+        """Stop in fast mode: open sessions are rolled back and closed."""
+        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS, stop_signal=signal.SIGINT)
+
+    async def kill9(self) -> None:
+        """Kill the server and every session process at once, as a power cut would."""
+        await self.child.kill9()
+
+    async def remove(self) -> None:
+        """Stop the server if it runs and delete its folder."""
+        await self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     async def _initialise(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._data.exists():
@@ -194,14 +224,7 @@ class PostgresServer:
         initdb.start()
         if await initdb.wait_ended(timeout_seconds=START_TIMEOUT_SECONDS) != 0:
             raise ProcessFailed(f"initdb failed in {self._data}:\n{initdb.last_log_lines()}")
-
-    async def _answers(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.url(), timeout=2)
-        except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
-            return False
-        await connection.close()
-        return True
+        self._complete.touch()
 
 
 def _name(text: str) -> str:
