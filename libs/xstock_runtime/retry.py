@@ -71,6 +71,8 @@ def retrying(
     schedule = delays(policy)
 
     def wait(state: RetryCallState) -> float:
+        if state.attempt_number > len(schedule):
+            return 0.0  # tenacity also asks after the last attempt, then stops
         delay = jittered(schedule[state.attempt_number - 1], policy, randomness)
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after_seconds if isinstance(error, Transient) else None

@@ -1,0 +1,1 @@
+"""Services and plumbing on real engines."""

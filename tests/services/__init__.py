@@ -1,0 +1,1 @@
+"""Service handlers and plumbing with fakes."""
