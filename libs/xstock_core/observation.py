@@ -194,21 +194,27 @@ def _content(observation: Observation) -> bytes:
     match observation:
         case BurnFinal(message=message):
             return message.pack()
-        case ReleaseFinal() as release:
-            key = _key(release.destination, release.source, release.nonce)
-            return key + release.asset + release.recipient + release.amount.to_bytes(8, "big")
-        case CancelFinal() as cancel:
-            return _key(cancel.destination, cancel.source, cancel.nonce) + cancel.asset
-        case ReleaseSkipped() as skip:
-            return _key(skip.destination, skip.source, skip.nonce) + bytes((skip.reason,))
-        case MintParked() as parked:
-            return _key(parked.destination, parked.source, parked.nonce) + parked.asset
         case OrphanBurn() as orphan:
             return orphan.asset + orphan.nonce + orphan.amount.to_bytes(8, "big")
         case SupplyMoved() as moved:
             return moved.asset + str(moved.token_units).encode()
         case RoleMoved() as role:
             return bytes((role.role,)) + role.subject + role.holder
+        case executed:
+            key = _key(executed.destination, executed.source, executed.nonce)
+            return key + _executed_content(executed)
+
+
+def _executed_content(
+    observation: ReleaseFinal | CancelFinal | ReleaseSkipped | MintParked,
+) -> bytes:
+    match observation:
+        case ReleaseFinal() as release:
+            return release.asset + release.recipient + release.amount.to_bytes(8, "big")
+        case ReleaseSkipped(reason=reason):
+            return bytes((reason,))
+        case CancelFinal(asset=asset) | MintParked(asset=asset):
+            return asset
 
 
 def _key(destination: Domain, source: Domain, nonce: Nonce) -> bytes:
