@@ -35,6 +35,7 @@ from xstock_core.review import (
     IssueOrder,
     IssueSequence,
     NotReached,
+    Recorded,
     covers,
 )
 
@@ -42,15 +43,13 @@ Policy = Callable[[Context, Claim], Verdict]
 
 
 def check_evidence(context: Context, claim: Claim) -> Verdict:
-    """INV-01, INV-03: the burn is final in this guard's own eyes and says just what is claimed."""
-    del context
+    """INV-01, INV-03: the burn is final in this guard's own eyes and says just what is claimed.
+
+    Evidence already in the books counts only for what this guard has granted.
+    """
     match claim.evidence:
-        case NotReached(chain=chain, eta=eta):
-            return refuse(Reason.SOURCE_NOT_FINAL, until=eta, chain=int(chain))
-        case Dissent(chain=chain):
-            return refuse(Reason.SOURCE_DISSENT, chain=int(chain))
-        case BurnAbsent(chain=chain):
-            return refuse(Reason.BURN_UNKNOWN, chain=int(chain))
+        case NotReached() | Dissent() | BurnAbsent() as missing:
+            return _missing(missing)
         case BurnFinal(message=message, transfer_id=transfer_id):
             same = message == claim.message and transfer_id == claim.transfer_id
             return GRANTED if same else refuse(Reason.CONTENT_MISMATCH, seen=transfer_id.hex())
@@ -58,6 +57,19 @@ def check_evidence(context: Context, claim: Claim) -> Verdict:
             return _check_order(order, claim)
         case Cancelled() as cancelled:
             return _check_refund(cancelled, claim)
+        case Recorded():
+            granted = claim.transfer_id in context.granted
+            return GRANTED if granted else refuse(Reason.NOT_GRANTED)
+
+
+def _missing(evidence: NotReached | Dissent | BurnAbsent) -> Refused:
+    match evidence:
+        case NotReached(chain=chain, eta=eta):
+            return refuse(Reason.SOURCE_NOT_FINAL, until=eta, chain=int(chain))
+        case Dissent(chain=chain):
+            return refuse(Reason.SOURCE_DISSENT, chain=int(chain))
+        case BurnAbsent(chain=chain):
+            return refuse(Reason.BURN_UNKNOWN, chain=int(chain))
 
 
 def _check_order(order: IssueOrder, claim: Claim) -> Verdict:

@@ -61,12 +61,22 @@ class Cancelled:
     cancel: CancelFinal
 
 
-Evidence = BurnFinal | IssueOrder | Cancelled | NotReached | Dissent | BurnAbsent
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """This guard granted the claim earlier and has its evidence in its books.
+
+    `not_after` is the expiry of an ISSUE order in Unix seconds, else None.
+    """
+
+    not_after: int | None = None
+
+
+Evidence = BurnFinal | IssueOrder | Cancelled | Recorded | NotReached | Dissent | BurnAbsent
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed transfer with this guard's own evidence; `sender` is what the burn says."""
+    """A claimed transfer with this guard's own evidence, and what is to happen to it."""
 
     transfer_id: TransferId
     message: TransferMessage

@@ -575,8 +575,7 @@ def _latest_closed(state: TransferState) -> bytes | None:
 
 def _reviewed(state: TransferState) -> _Shown:
     """M-of-N: enough grants authorize, enough lasting refusals park, else it waits."""
-    granted = sum(isinstance(ruling.verdict, Granted) for ruling in state.rulings)
-    if granted >= state.needed:
+    if _authorized(state):
         return Phase.AUTHORIZED, WaitingFor("SIGNATURES", None, Who.NOBODY)
     refusals = [r.verdict for r in state.rulings if isinstance(r.verdict, Refused)]
     lasting = [r for r in refusals if r.disposition is not Disposition.HOLD]
@@ -603,6 +602,11 @@ def _funds(state: TransferState, phase: Phase) -> FundsAt:
     if issued and phase is not Phase.RELEASED:
         return FundsAt.SOURCE
     return _FUNDS.get(phase, FundsAt.IN_FLIGHT)
+
+
+def granted_by(state: TransferState) -> tuple[GuardId, ...]:
+    """The guards that grant it now: a batch holds only what the same M guards granted."""
+    return tuple(r.guard for r in state.rulings if isinstance(r.verdict, Granted))
 
 
 def live_attempts(state: TransferState, action: Action) -> tuple[Attempt, ...]:
@@ -720,8 +724,7 @@ def _work(state: TransferState, shown: View) -> tuple[Effect, ...]:
 
 
 def _authorized(state: TransferState) -> bool:
-    granted = sum(isinstance(ruling.verdict, Granted) for ruling in state.rulings)
-    return granted >= state.needed
+    return len(granted_by(state)) >= state.needed
 
 
 def _send(state: TransferState, action: Action) -> tuple[Effect, ...]:
