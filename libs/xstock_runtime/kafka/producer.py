@@ -220,7 +220,7 @@ class BusProducer:
             jobs,
             Transient(
                 "KAFKA_SEND_FAILED",
-                f"not acknowledged: {error or type(error).__name__}; publish again",
+                f"not acknowledged: {str(error) or type(error).__name__}; publish again",
                 {"error": type(error).__name__},
             ),
         )

@@ -93,7 +93,7 @@ async def ensure_topics(
     except (KafkaError, OSError, TimeoutError) as error:
         raise Transient(
             "KAFKA_UNREACHABLE",
-            f"could not create topics at {bootstrap}: {error or type(error).__name__}",
+            f"could not create topics at {bootstrap}: {str(error) or type(error).__name__}",
             {"bootstrap": bootstrap},
         ) from error
     finally:
