@@ -22,7 +22,6 @@ from xstock_core.ledger import (
 )
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal
-from xstock_core.refund import refunds
 from xstock_core.refusal import GRANTED, Disposition, Reason, Refused, Verdict, refuse
 from xstock_core.release import Action, ExecutionKey, key_of
 from xstock_core.reservation import Reservation, reserve
@@ -84,7 +83,7 @@ def _check_refund(cancelled: Cancelled, claim: Claim) -> Verdict:
     burn, cancel = cancelled.burn.message, cancelled.cancel
     if key_of(burn) != ExecutionKey(cancel.destination, cancel.source, cancel.nonce):
         return refuse(Reason.CANCEL_NOT_FINAL, nonce=burn.nonce.hex())
-    if not refunds(claim.message, burn):
+    if claim.message != cancelled.refund:
         return refuse(Reason.CONTENT_MISMATCH, nonce=burn.nonce.hex())
     return GRANTED
 

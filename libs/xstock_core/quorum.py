@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from xstock_core.invariants import InvariantId, ensure
+from xstock_core.invariants import InvariantId, ensure, threshold_sane
 
 T = TypeVar("T", bound=Hashable)
 
@@ -39,9 +39,8 @@ class Dissent(Generic[T]):
 
 def check_quorum(configured: int, needed: int) -> None:
     """Raise InvariantViolation unless k > n/2 and k is neither zero nor more than n (F83)."""
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (configured, needed))
     ensure(
-        whole and 0 < needed <= configured < 2 * needed,
+        threshold_sane(configured, needed),
         InvariantId.CONFIG_SANITY,
         f"quorum of {needed} of {configured} providers: more than half must be needed",
     )
@@ -49,9 +48,8 @@ def check_quorum(configured: int, needed: int) -> None:
 
 def check_threshold(guards: int, needed: int, bad_guards_survived: int = 0) -> None:
     """Raise InvariantViolation unless M > N/2 and 2M - N > f (F83)."""
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (guards, needed))
     ensure(
-        whole and 0 < needed <= guards < 2 * needed,
+        threshold_sane(guards, needed),
         InvariantId.CONFIG_SANITY,
         f"threshold of {needed} of {guards} guards: more than half must be needed",
     )

@@ -39,10 +39,3 @@ def refund_of(
         recipient=burn.refund_address,
         amount=burn.amount,
     )
-
-
-def refunds(refund: TransferMessage, burn: TransferMessage, keccak: Keccak = keccak256) -> bool:
-    """Whether `refund` is this burn's refund; its source bridge is the caller's to check."""
-    if burn.kind is not Kind.TRANSFER:
-        return False
-    return refund == refund_of(burn, refund.source_bridge, keccak)

@@ -55,10 +55,12 @@ class IssueOrder:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What a REFUND stands on: the burn, and its final cancellation at the destination."""
+    """What a REFUND stands on: the burn, its final cancellation at the destination, and the
+    refund message that this guard derived from both (`refund.refund_of`)."""
 
     burn: BurnFinal
     cancel: CancelFinal
+    refund: TransferMessage
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from xstock_core.facts import (
     VerdictGiven,
 )
 from xstock_core.ids import Domain, GuardId, TransferId
-from xstock_core.invariants import InvariantId, ensure
+from xstock_core.invariants import InvariantId, ensure, same_content, threshold_sane
 from xstock_core.message import TransferMessage
 from xstock_core.observation import CancelFinal, OrphanBurn, Place, ReleaseFinal, SkipReason
 from xstock_core.refusal import (
@@ -244,7 +244,7 @@ class Step:
 def open_transfer(transfer_id: TransferId, *, needed: int, guards: int) -> TransferState:
     """A transfer of which nothing is known yet; raises InvariantViolation on a bad threshold."""
     ensure(
-        0 < needed <= guards < 2 * needed,
+        threshold_sane(guards, needed),
         InvariantId.CONFIG_SANITY,
         f"{needed} of {guards} guards: more than half must be needed",
     )
@@ -661,7 +661,7 @@ def _content_violations(state: TransferState) -> list[tuple[InvariantId, str]]:
     if message is None:
         return []
     found = []
-    if not all(releases(release, message) for release in state.releases):
+    if not all(same_content(release, message) for release in state.releases):
         found.append((InvariantId.SAME_CONTENT, "the release differs from its burn"))
     if not all((r.asset, r.amount) == (message.asset, message.amount) for r in state.refunds):
         found.append((InvariantId.SAME_CONTENT, "the refund differs from its burn"))
@@ -669,17 +669,6 @@ def _content_violations(state: TransferState) -> list[tuple[InvariantId, str]]:
     if any(ExecutionKey(c.destination, c.source, c.nonce) != key for c in state.cancels):
         found.append((InvariantId.SAME_CONTENT, "the cancellation is of another transfer"))
     return found
-
-
-def releases(release: ReleaseFinal, message: TransferMessage) -> bool:
-    """INV-03: whether the release is exactly what the message says."""
-    key = ExecutionKey(release.destination, release.source, release.nonce)
-    content = (release.asset, release.recipient, release.amount)
-    return key == key_of(message) and content == (
-        message.asset,
-        message.recipient,
-        message.amount,
-    )
 
 
 # --- what must be done -----------------------------------------------------------------
