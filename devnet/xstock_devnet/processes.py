@@ -122,20 +122,20 @@ class ChildProcess:
             return
         family = _family(self.pid)
         self.send_signal(signal.SIGKILL)
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
         await self.wait_ended(timeout_seconds=10)
-        while any(_alive(process) for process in family):
-            await asyncio.sleep(POLL_SECONDS)
+        await _kill_all(family)
 
     async def terminate(
         self, *, grace_seconds: float = 10, stop_signal: signal.Signals = signal.SIGTERM
     ) -> None:
-        """Ask the child to end; after `grace_seconds` kill it and raise ProcessFailed saying so."""
+        """Ask the child to end; after `grace_seconds` kill it and raise ProcessFailed saying so.
+
+        Descendants that the child left behind are killed.
+        """
         if not self.running:
             return
         self.thaw()
+        family = _family(self.pid)
         with suppress(ProcessLookupError):
             os.kill(self.pid, stop_signal)
         try:
@@ -143,6 +143,8 @@ class ChildProcess:
         except ProcessFailed:
             await self.kill9()
             raise
+        finally:
+            await _kill_all(family)
 
     async def wait_ended(self, *, timeout_seconds: float) -> int:
         """Return the exit status once the child ended; raises ProcessFailed after the timeout."""
@@ -200,6 +202,15 @@ def _family(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+async def _kill_all(family: list[psutil.Process]) -> None:
+    """Kill what is left of a family and return when none of it runs."""
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    while any(_alive(process) for process in family):
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _alive(process: psutil.Process) -> bool:
