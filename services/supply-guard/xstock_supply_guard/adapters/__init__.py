@@ -1,0 +1,1 @@
+"""Where the guard's ports meet PostgreSQL, Kafka, keys and chains."""

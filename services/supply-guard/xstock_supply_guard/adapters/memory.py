@@ -1,0 +1,296 @@
+"""The guard's memory in a process: for simulation and handler tests, under the same suite.
+
+A unit of work is a copy that replaces the state when its block ends, so a raise rolls back as a
+database would. One writer at a time, as in PostgreSQL; a `fenced` store writes nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
+
+from xstock_core.bucket import Bucket, BucketKey
+from xstock_core.ids import AssetId, Domain, TransferId
+from xstock_core.ledger import CUSTODY, Account, Entry, EntryId, movements
+from xstock_core.observation import BurnFinal, Observation, ObservationId, observation_id
+from xstock_core.release import ExecutionKey, key_of
+from xstock_runtime.errors import Fatal
+from xstock_supply_guard.handlers.findings import refund_key
+from xstock_supply_guard.model import (
+    FIRST_LINK,
+    AttestationRecord,
+    BelievedSupply,
+    ClaimRecord,
+    Executed,
+    Halt,
+    IssueRecord,
+    JournalHead,
+    OrderState,
+    Outcome,
+    Permit,
+    Posted,
+    Ruling,
+    Scan,
+    SupplyStep,
+    next_link,
+)
+from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class _State:
+    """Everything that survives; each field is copied for a unit of work."""
+
+    scans: dict[Domain, Scan] = field(default_factory=dict)
+    observations: dict[ObservationId, Observation] = field(default_factory=dict)
+    burns: dict[TransferId, BurnFinal] = field(default_factory=dict)
+    by_key: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
+    by_refund: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
+    executions: dict[ExecutionKey, Executed] = field(default_factory=dict)
+    entries: dict[EntryId, Posted] = field(default_factory=dict)
+    balances: dict[tuple[AssetId, Account], int] = field(default_factory=dict)
+    steps: dict[tuple[Domain, AssetId], dict[int, int]] = field(default_factory=dict)
+    claims: dict[TransferId, ClaimRecord] = field(default_factory=dict)
+    issues: dict[tuple[AssetId, int], IssueRecord] = field(default_factory=dict)
+    reserved: dict[AssetId, int] = field(default_factory=dict)
+    attestations: dict[AssetId, AttestationRecord] = field(default_factory=dict)
+    halts: dict[str, Halt] = field(default_factory=dict)
+    permits: dict[bytes, Permit] = field(default_factory=dict)
+    readings: dict[tuple[Domain, AssetId], BelievedSupply] = field(default_factory=dict)
+    buckets: dict[BucketKey, Bucket] = field(default_factory=dict)
+    links: list[tuple[JournalHead, int, tuple[str, ...]]] = field(default_factory=list)
+    evidence: list[tuple[Domain, str, str, int]] = field(default_factory=list)
+
+    def fork(self) -> "_State":
+        """A copy that shares no container with this one."""
+        forked = _State(**{one.name: copy(getattr(self, one.name)) for one in fields(self)})
+        forked.steps = {key: dict(steps) for key, steps in self.steps.items()}
+        return forked
+
+
+class MemoryGuardStore:
+    """GuardStore in memory; `publish` is handed the rulings of every unit that committed."""
+
+    def __init__(self, publish: Callable[[Ruling, int], None] | None = None) -> None:
+        self._state = _State()
+        self._writer = asyncio.Lock()
+        self._publish = publish
+        self.fenced = False
+
+    @property
+    def links(self) -> Sequence[tuple[JournalHead, int, tuple[str, ...]]]:
+        """The journal: each link with its time and lines."""
+        return self._state.links
+
+    @property
+    def evidence(self) -> Sequence[tuple[Domain, str, str, int]]:
+        """What was kept of dissent: chain, code, words, time."""
+        return self._state.evidence
+
+    @property
+    def entries(self) -> Sequence[Posted]:
+        """Every posted entry."""
+        return list(self._state.entries.values())
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[GuardReads]:
+        """A look at the committed state."""
+        yield _Unit(self._state)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[GuardUnit]:
+        """A unit of work on a copy; raises Fatal FENCED while `fenced`."""
+        async with self._writer:
+            unit = _Unit(self._state.fork())
+            yield unit
+            if self.fenced:
+                raise Fatal("FENCED", "another process of this guard writes now")
+            self._state = unit.state
+        if self._publish is not None:
+            for ruling, at_ms in unit.published:
+                self._publish(ruling, at_ms)
+
+
+class _Unit:
+    """One transaction over a state."""
+
+    def __init__(self, state: _State) -> None:
+        self.state = state
+        self.published: list[tuple[Ruling, int]] = []
+
+    async def scans(self) -> Mapping[Domain, Scan]:
+        return self.state.scans
+
+    async def known_observations(self, ids: Collection[ObservationId]) -> set[ObservationId]:
+        return {one for one in ids if one in self.state.observations}
+
+    async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
+        return _pick(self.state.burns, ids)
+
+    async def burns_of(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, BurnFinal]:
+        return _pick(self.state.by_key, keys)
+
+    async def burns_refunded_by(
+        self, keys: Collection[ExecutionKey]
+    ) -> Mapping[ExecutionKey, BurnFinal]:
+        return _pick(self.state.by_refund, keys)
+
+    async def executions(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, Executed]:
+        return _pick(self.state.executions, keys)
+
+    async def unmatched(self) -> Sequence[Executed]:
+        return [one for one in self.state.executions.values() if not one.matched]
+
+    async def balances(self, assets: Collection[AssetId]) -> dict[tuple[AssetId, Account], int]:
+        return {key: value for key, value in self.state.balances.items() if key[0] in assets}
+
+    async def known_entries(self, ids: Collection[EntryId]) -> set[EntryId]:
+        return {one for one in ids if one in self.state.entries}
+
+    async def supply_at(
+        self, chain: Domain, number: int, assets: Collection[AssetId]
+    ) -> Mapping[AssetId, int]:
+        found = {}
+        for asset in assets:
+            steps = self.state.steps.get((chain, asset), {})
+            last = max((block for block in steps if block <= number), default=None)
+            if last is not None:
+                found[asset] = steps[last]
+        return found
+
+    async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
+        return _pick(self.state.claims, ids)
+
+    async def issues(
+        self, numbers: Collection[tuple[AssetId, int]]
+    ) -> Mapping[tuple[AssetId, int], IssueRecord]:
+        return _pick(self.state.issues, numbers)
+
+    async def issues_expired(self, destination: Domain, time: int) -> Sequence[IssueRecord]:
+        return [
+            one
+            for one in self.state.issues.values()
+            if one.destination is destination
+            and one.state in (OrderState.OPEN, OrderState.RESERVED)
+            and one.expiry < time
+        ]
+
+    async def reserved_through(self, assets: Collection[AssetId]) -> Mapping[AssetId, int]:
+        return _pick(self.state.reserved, assets)
+
+    async def attestations(
+        self, assets: Collection[AssetId]
+    ) -> Mapping[AssetId, AttestationRecord]:
+        return _pick(self.state.attestations, assets)
+
+    async def halts(self) -> Sequence[Halt]:
+        return sorted(self.state.halts.values(), key=lambda halt: (halt.at_ms, halt.id))
+
+    async def permit(self, digest: bytes) -> Permit | None:
+        return self.state.permits.get(digest)
+
+    async def readings(self) -> Sequence[BelievedSupply]:
+        return list(self.state.readings.values())
+
+    async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
+        return _pick(self.state.buckets, keys)
+
+    async def parked(self, after: TransferId | None, limit: int) -> Sequence[ClaimRecord]:
+        found = sorted(
+            (key, record)
+            for key, record in self.state.claims.items()
+            if record.ruling.outcome is Outcome.PARKED and key > (after or b"")
+        )
+        return [record for _, record in found[:limit]]
+
+    async def journal_head(self) -> JournalHead:
+        return self.state.links[-1][0] if self.state.links else FIRST_LINK
+
+    async def save_scan(self, scan: Scan) -> None:
+        self.state.scans[scan.chain] = scan
+
+    async def add_observations(self, observations: Sequence[Observation]) -> None:
+        for one in observations:
+            self.state.observations[observation_id(one)] = one
+            if isinstance(one, BurnFinal):
+                self.state.burns[one.transfer_id] = one
+                self.state.by_key[key_of(one.message)] = one
+                self.state.by_refund[refund_key(one)] = one
+
+    async def add_executions(self, executions: Sequence[Executed]) -> None:
+        self.state.executions.update({one.key: one for one in executions})
+
+    async def mark_matched(self, keys: Collection[ExecutionKey]) -> None:
+        for key in keys:
+            self.state.executions[key] = replace(self.state.executions[key], matched=True)
+
+    async def post(self, posted: Sequence[Posted], steps: Sequence[SupplyStep]) -> None:
+        self.state.entries.update({one.entry.id: one for one in posted})
+        self._move([one.entry for one in posted])
+        for step in steps:
+            self.state.steps.setdefault((step.chain, step.asset), {})[step.number] = step.supply
+
+    def _move(self, entries: Sequence[Entry]) -> None:
+        for account, change in movements(entries).items():
+            self.state.balances[account] = self.state.balances.get(account, 0) + change
+
+    async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
+        exposure = -self.state.balances.get((entry.asset, CUSTODY), 0)
+        if exposure + entry.amount > cap:
+            return False
+        self.state.entries[entry.id] = Posted(entry, None)
+        self._move([entry])
+        return True
+
+    async def save_claims(self, claims: Sequence[ClaimRecord]) -> None:
+        self.state.claims.update({one.ruling.transfer_id: one for one in claims})
+
+    async def save_issues(self, issues: Sequence[IssueRecord]) -> None:
+        self.state.issues.update({(one.asset, one.number): one for one in issues})
+
+    async def save_reserved_through(self, numbers: Mapping[AssetId, int]) -> None:
+        self.state.reserved.update(numbers)
+
+    async def add_attestation(self, record: AttestationRecord) -> None:
+        self.state.attestations[record.attestation.asset] = record
+
+    async def add_halt(self, halt: Halt) -> None:
+        self.state.halts[halt.id] = halt
+
+    async def add_approval(self, halt_id: str, identity: str, reason: str, at_ms: int) -> None:
+        del reason, at_ms
+        known = self.state.halts[halt_id]
+        self.state.halts[halt_id] = replace(known, approvals=(*known.approvals, identity))
+
+    async def clear_halt(self, halt_id: str, at_ms: int) -> None:
+        del at_ms
+        del self.state.halts[halt_id]
+
+    async def add_permit(self, permit: Permit) -> None:
+        self.state.permits[permit.digest] = permit
+
+    async def save_readings(self, readings: Sequence[BelievedSupply]) -> None:
+        self.state.readings.update({(one.chain, one.supply.asset): one for one in readings})
+
+    async def save_buckets(self, buckets: Mapping[BucketKey, Bucket]) -> None:
+        self.state.buckets.update(buckets)
+
+    async def add_evidence(self, chain: Domain, code: str, detail: str, at_ms: int) -> None:
+        self.state.evidence.append((chain, code, detail, at_ms))
+
+    async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
+        head = next_link(await self.journal_head(), lines, at_ms)
+        self.state.links.append((head, at_ms, tuple(lines)))
+        return head
+
+    async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
+        self.published.extend((ruling, at_ms) for ruling in rulings)
+
+
+def _pick(known: Mapping[K, V], keys: Collection[K]) -> dict[K, V]:
+    return {key: known[key] for key in keys if key in known}

@@ -1,0 +1,105 @@
+"""The supply auditor: every chain's own figure against the ledger at that very block.
+
+Supply is read at a recent block, because a node keeps old state only for a while, and believed
+once that block's very hash is final and booked. More than the ledger is an unauthorised mint and
+halts the asset (INV-16); less endangers nobody and is only told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xstock_chains.ports import ChainReader, SupplyReading
+from xstock_core.ids import AssetId, Domain
+from xstock_core.invariants import InvariantId
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.handlers.halting import excess, latch
+from xstock_supply_guard.model import BelievedSupply
+
+PENDING_MAX = 64
+"""Readings that wait for their block to become final; the oldest is dropped beyond."""
+
+
+@dataclass(slots=True)
+class Auditor:
+    """One chain's auditor; what it has read and not yet believed is lost with the process."""
+
+    chain: Domain
+    assets: tuple[AssetId, ...]
+    pending: list[SupplyReading] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What one audit step found; `above` and `below` name assets off the ledger."""
+
+    believed: int
+    above: tuple[AssetId, ...] = ()
+    below: tuple[AssetId, ...] = ()
+    halted: tuple[str, ...] = ()
+
+
+async def audit_step(desk: Desk, auditor: Auditor, reader: ChainReader) -> Audited:
+    """Take a reading, and compare every older one whose block has become final and booked.
+
+    Raises Transient (Dissent included): the next step tries again.
+    """
+    ready = await _ripe(desk, auditor, reader)
+    reading = await reader.read_supply(auditor.assets)
+    if all(reading.block != waiting.block for waiting in auditor.pending):
+        auditor.pending.append(reading)
+        del auditor.pending[:-PENDING_MAX]
+    return await _compare(desk, auditor, ready) if ready else Audited(0)
+
+
+async def _ripe(desk: Desk, auditor: Auditor, reader: ChainReader) -> SupplyReading | None:
+    """The newest reading that is final and booked; it and everything older leave `pending`."""
+    async with desk.store.read() as books:
+        scan = (await books.scans()).get(auditor.chain)
+    if scan is None or scan.through is None:
+        return None
+    booked = [one for one in auditor.pending if one.block.number <= scan.through.number]
+    for reading in reversed(booked):
+        final = await reader.is_final(reading.block)
+        if final is None:
+            continue
+        auditor.pending.remove(reading)
+        if final:
+            number = reading.block.number
+            auditor.pending[:] = [one for one in auditor.pending if one.block.number > number]
+            return reading
+    return None
+
+
+async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audited:
+    now_ms = desk.clock.unix_ms()
+    lines: list[str] = []
+    async with desk.store.write() as unit:
+        number = reading.block.number
+        ledger = await unit.supply_at(auditor.chain, number, auditor.assets)
+        believed = [
+            BelievedSupply(auditor.chain, reading.block, one, ledger.get(one.asset, 0))
+            for one in reading.supplies
+        ]
+        await unit.save_readings(believed)
+        findings = [_finding(one) for one in believed if excess(one) > 0]
+        halted = await latch(unit, findings, now_ms, lines)
+        if lines:
+            await unit.journal(lines, now_ms)
+    return Audited(
+        believed=len(believed),
+        above=_assets(believed, above=True),
+        below=_assets(believed, above=False),
+        halted=halted,
+    )
+
+
+def _finding(reading: BelievedSupply) -> Finding:
+    detail = f"chain {int(reading.chain)} shows more supply than the ledger"
+    return Finding(InvariantId.SUPPLY_TRUTH.value, detail, asset=reading.supply.asset)
+
+
+def _assets(believed: Sequence[BelievedSupply], *, above: bool) -> tuple[AssetId, ...]:
+    return tuple(
+        one.supply.asset for one in believed if (excess(one) > 0 if above else excess(one) < 0)
+    )

@@ -1,0 +1,145 @@
+"""Halts: latched in this guard's memory, journaled, cleared only by two people and green books.
+
+Anybody with the right may halt; the guard halts itself on a finding. A restart changes nothing.
+Resuming takes two different identities and a reconcile that is green for what the halt covers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from xstock_core.ids import AssetId, Domain
+from xstock_core.review import EVERYTHING, Scope
+from xstock_runtime.errors import InvalidMessage
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.model import BelievedSupply, Halt
+from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+APPROVERS_MIN = 2
+_REASON_CHARACTERS_MAX = 500
+
+
+async def latch(
+    unit: GuardUnit, findings: Sequence[Finding], at_ms: int, lines: list[str]
+) -> tuple[str, ...]:
+    """Latch a halt per finding unless the same one stands; the new ids."""
+    if not findings:
+        return ()
+    standing = {(halt.reason, halt.asset, halt.chain) for halt in await unit.halts()}
+    latched = []
+    for finding in findings:
+        halt = finding.halt(at_ms)
+        if (halt.reason, halt.asset, halt.chain) in standing:
+            continue
+        standing.add((halt.reason, halt.asset, halt.chain))
+        await unit.add_halt(halt)
+        lines.append(f"halt {halt.id} {halt.reason}")
+        latched.append(halt.id)
+    return tuple(latched)
+
+
+def scopes(halts: Sequence[Halt]) -> frozenset[Scope]:
+    """The halts in the core's words: a chain's halt stops both directions."""
+    found: set[Scope] = set()
+    for halt in halts:
+        if halt.asset is not None:
+            found.add(Scope(asset=halt.asset))
+        elif halt.chain is not None:
+            found |= {Scope(source=halt.chain), Scope(destination=halt.chain)}
+        else:
+            found.add(EVERYTHING)
+    return frozenset(found)
+
+
+async def halt(
+    desk: Desk,
+    *,
+    asset: AssetId | None,
+    chain: Domain | None,
+    reason: str,
+    by: str,
+    request_id: str,
+) -> Halt:
+    """Latch an operator's halt; the same request again is the same halt.
+
+    Raises InvalidMessage for a reason or request id that says nothing.
+    """
+    _check_words("reason", reason)
+    _check_words("request_id", request_id)
+    halt_id = sha256(f"{by}|{request_id}".encode()).hexdigest()[:32]
+    now_ms = desk.clock.unix_ms()
+    async with desk.store.write() as unit:
+        for known in await unit.halts():
+            if known.id == halt_id:
+                return known
+        latched = Halt(halt_id, reason, by, now_ms, asset, chain)
+        await unit.add_halt(latched)
+        await unit.journal([f"halt {halt_id} by {by}: {reason}"], now_ms)
+    return latched
+
+
+async def resume(desk: Desk, *, halt_id: str, by: str, reason: str) -> tuple[bool, str]:
+    """(cleared, what is missing). Raises InvalidMessage for a halt that is not in force."""
+    _check_words("reason", reason)
+    now_ms = desk.clock.unix_ms()
+    async with desk.store.write() as unit:
+        found = next((one for one in await unit.halts() if one.id == halt_id), None)
+        if found is None:
+            raise InvalidMessage(
+                "HALT_UNKNOWN",
+                f"halt_id: {halt_id!r} is not in force; ListHalts shows those that are",
+                {"halt_id": halt_id},
+            )
+        lines = []
+        if by not in found.approvals:
+            await unit.add_approval(halt_id, by, reason, now_ms)
+            lines.append(f"approve {halt_id} by {by}: {reason}")
+            found = replace(found, approvals=(*found.approvals, by))
+        missing = await _missing(desk, unit, found)
+        if not missing:
+            await unit.clear_halt(halt_id, now_ms)
+            lines.append(f"clear {halt_id}")
+        if lines:
+            await unit.journal(lines, now_ms)
+    return not missing, "; ".join(missing)
+
+
+async def _missing(desk: Desk, unit: GuardReads, found: Halt) -> list[str]:
+    """SECURITY: without both checks one person, or a red ledger, could end a halt (F92)."""
+    missing = []
+    if len(set(found.approvals)) < APPROVERS_MIN:
+        missing.append(f"{APPROVERS_MIN - len(set(found.approvals))} more identity must approve")
+    return missing + await reconcile_red(desk, unit, found.asset)
+
+
+async def reconcile_red(desk: Desk, unit: GuardReads, asset: AssetId | None) -> list[str]:
+    """Why the books are not green, in words; empty when they are. None asks for every asset."""
+    red = [f"{name} is not booked up to its final head" for name in desk.missing()]
+    for scan in (await unit.scans()).values():
+        if scan.dissent_since_ms is not None:
+            red.append(f"providers of chain {int(scan.chain)} disagree")
+    for reading in await unit.readings():
+        if asset in (None, reading.supply.asset) and excess(reading) > 0:
+            red.append(f"chain {int(reading.chain)} shows {excess(reading)} units above the ledger")
+    for executed in await unit.unmatched():
+        if asset in (None, executed.fact.asset):
+            red.append(f"release {executed.fact.nonce.hex()} has no burn")
+    return red
+
+
+def excess(reading: BelievedSupply) -> int:
+    """Token units above the ledger at the reading's block; negative when below."""
+    scale: int = reading.supply.decimals - 8
+    if scale >= 0:
+        return int(reading.units - reading.ledger * 10**scale)
+    return int(reading.units * 10**-scale - reading.ledger)
+
+
+def _check_words(field: str, value: str) -> None:
+    if not 1 <= len(value.strip()) <= _REASON_CHARACTERS_MAX:
+        raise InvalidMessage(
+            "FIELD_INVALID",
+            f"{field}: {value[:40]!r} is not valid; give 1 to {_REASON_CHARACTERS_MAX} characters",
+            {"field": field},
+        )

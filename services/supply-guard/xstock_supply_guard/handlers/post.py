@@ -1,0 +1,375 @@
+"""Booking: a page of final observations becomes ledger entries, in one unit of work.
+
+The cursor moves in the same transaction as what it passed, so a crash anywhere books every page
+exactly once. Facts always post, whatever they break; what they break latches a halt in the same
+transaction. Orders whose time is over are closed here too, because only a page of final blocks
+brings the proof that their release can no longer land (INV-07).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from xstock_chains.ports import Cursor, Page
+from xstock_core.ids import AssetId, Domain
+from xstock_core.invariants import InvariantViolation
+from xstock_core.ledger import (
+    Account,
+    AccountKind,
+    entries_of,
+    exposure,
+    movements,
+    post_all,
+)
+from xstock_core.observation import (
+    BlockRef,
+    BurnFinal,
+    CancelFinal,
+    Observation,
+    OrphanBurn,
+    ReleaseFinal,
+    Role,
+    RoleMoved,
+    SupplyMoved,
+    observation_id,
+)
+from xstock_core.release import ExecutionKey, key_of
+from xstock_core.reservation import (
+    CancelProof,
+    ExpiryProof,
+    VoidProof,
+    entry_of_issue_void,
+    reserve,
+)
+from xstock_runtime.errors import Ambiguous
+from xstock_supply_guard.handlers import findings
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.model import (
+    Executed,
+    IssueRecord,
+    OrderState,
+    Posted,
+    Scan,
+    SupplyStep,
+)
+from xstock_supply_guard.ports import GuardUnit
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What one page did."""
+
+    new: int
+    more: bool
+    through: BlockRef
+    halted: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What this page will write, gathered while it is looked at."""
+
+    at_ms: int
+    entries: list[Posted] = field(default_factory=list)
+    executions: list[Executed] = field(default_factory=list)
+    matched: set[ExecutionKey] = field(default_factory=set)
+    issues: dict[tuple[AssetId, int], IssueRecord] = field(default_factory=dict)
+    unseen_issues: list[ReleaseFinal] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) -> Booked:
+    """Book one page that was read after `before`; `began_ms` is when the reading began.
+
+    Raises Ambiguous CURSOR_MOVED if another scan has moved the cursor, Fatal FENCED if another
+    process of this guard writes.
+    """
+    chain = before.chain
+    now_ms = desk.clock.unix_ms()
+    draft = _Draft(at_ms=now_ms)
+    async with desk.store.write() as unit:
+        scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
+        if scan.cursor != before:
+            raise Ambiguous("CURSOR_MOVED", f"chain {int(chain)}: another scan moved the cursor")
+        moved = replace(
+            scan, cursor=page.cursor, through=page.through, head=page.head, dissent_since_ms=None
+        )
+        if moved != scan:
+            await unit.save_scan(moved)
+        new = await _new(unit, page.observations)
+        if new:
+            await _gather(unit, new, draft)
+        await _close_orders(unit, chain, page.through, draft)
+        if not page.more:
+            await _ask_unmatched(desk, unit, draft, page, began_ms)
+        await _write(desk, unit, new, draft)
+        halted = await latch(unit, draft.findings, now_ms, draft.lines)
+        if draft.lines:
+            await unit.journal(draft.lines, now_ms)
+    _note_live(desk, page, new)
+    return Booked(len(new), page.more, page.through, halted)
+
+
+def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
+    chain = page.through.chain
+    if not page.more:
+        desk.live.caught_up.add(chain)
+    if any(isinstance(one, RoleMoved) and one.role is Role.GUARD_SET for one in new):
+        desk.live.epochs.pop(chain, None)
+
+
+async def _new(unit: GuardUnit, observations: Sequence[Observation]) -> list[Observation]:
+    if not observations:
+        return []
+    by_id = {observation_id(one): one for one in observations}
+    known = await unit.known_observations(by_id.keys())
+    return [one for key, one in by_id.items() if key not in known]
+
+
+async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
+    burns = [one for one in new if isinstance(one, BurnFinal)]
+    executed = [one for one in new if isinstance(one, ReleaseFinal | CancelFinal)]
+    await _gather_burns(unit, burns, draft)
+    await _gather_executed(unit, executed, burns, draft)
+    for one in new:
+        if isinstance(one, OrphanBurn):
+            draft.lines.append(f"orphan {one.nonce.hex()} {one.amount}")
+        elif isinstance(one, SupplyMoved):
+            finding = findings.minted_outside(one)
+            draft.findings.extend([finding] if finding else [])
+        elif isinstance(one, RoleMoved):
+            draft.lines.append(f"role {one.role.name} {one.subject.hex()} {one.holder.hex()}")
+
+
+async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Draft) -> None:
+    """Entries of burns, and the releases that waited for one of them to be seen."""
+    keys = [key for burn in burns for key in (key_of(burn.message), findings.refund_key(burn))]
+    waiting = await unit.executions(keys) if keys else {}
+    for burn in burns:
+        draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
+        for key in (key_of(burn.message), findings.refund_key(burn)):
+            known = waiting.get(key)
+            if known is None or known.matched:
+                continue
+            draft.matched.add(key)
+            if isinstance(known.fact, ReleaseFinal):
+                wrong = findings.contradiction(known.fact, burn)
+                draft.findings.extend([wrong] if wrong else [])
+
+
+async def _gather_executed(
+    unit: GuardUnit,
+    executed: Sequence[ReleaseFinal | CancelFinal],
+    burns: Sequence[BurnFinal],
+    draft: _Draft,
+) -> None:
+    keys = [_key(one) for one in executed]
+    if not keys:
+        return
+    known = dict(await unit.executions(keys))
+    released = {**await unit.burns_of(keys), **{key_of(one.message): one for one in burns}}
+    refunded = {
+        **await unit.burns_refunded_by(keys),
+        **{findings.refund_key(one): one for one in burns},
+    }
+    await _load_issues(unit, executed, draft)
+    for one in executed:
+        key = _key(one)
+        if key in known:
+            draft.findings.append(findings.second_execution(known[key], one))
+        else:
+            burn = released.get(key) or refunded.get(key)
+            known[key] = Executed(one, draft.at_ms, matched=_justify(one, burn, draft))
+            draft.executions.append(known[key])
+        draft.entries.extend(Posted(entry, one.place.block) for entry in entries_of(one))
+
+
+def _justify(fact: ReleaseFinal | CancelFinal, burn: BurnFinal | None, draft: _Draft) -> bool:
+    """Whether a known burn or order stands behind the execution; notes what contradicts it."""
+    if fact.source is Domain.CUSTODY:
+        _execute_order(fact, draft)
+        return True
+    if isinstance(fact, CancelFinal):
+        return True
+    if burn is None:
+        return False
+    wrong = findings.contradiction(fact, burn)
+    draft.findings.extend([wrong] if wrong else [])
+    return True
+
+
+async def _load_issues(
+    unit: GuardUnit, executed: Sequence[ReleaseFinal | CancelFinal], draft: _Draft
+) -> None:
+    numbers = [
+        (one.asset, number)
+        for one in executed
+        if one.source is Domain.CUSTODY and (number := findings.order_number_of(one)) is not None
+    ]
+    if numbers:
+        draft.issues.update(await unit.issues(numbers))
+
+
+def _execute_order(fact: ReleaseFinal | CancelFinal, draft: _Draft) -> None:
+    number = findings.order_number_of(fact)
+    known = draft.issues.get((fact.asset, number)) if number is not None else None
+    if isinstance(fact, CancelFinal):
+        if known is not None:
+            _void(known, CancelProof(fact), fact.place.block, draft)
+        return
+    if known is not None and known.message is not None:
+        message = known.message
+        same = (message.amount, message.recipient) == (fact.amount, fact.recipient)
+        if not same or message.destination is not fact.destination:
+            draft.findings.append(_issue_differs(fact))
+    else:
+        draft.unseen_issues.append(fact)
+    if number is not None:
+        base = known or IssueRecord(
+            asset=fact.asset,
+            number=number,
+            transfer_id=None,
+            state=OrderState.EXECUTED,
+            expiry=0,
+            message=None,
+            destination=fact.destination,
+        )
+        draft.issues[fact.asset, number] = replace(base, state=OrderState.EXECUTED)
+
+
+def _issue_differs(fact: ReleaseFinal) -> Finding:
+    detail = f"issuance {fact.nonce.hex()} on chain {int(fact.destination)} is not what was ordered"
+    return Finding("INV-03", detail, asset=fact.asset)
+
+
+def _void(issue: IssueRecord, proof: VoidProof, at: BlockRef, draft: _Draft) -> None:
+    """Close an order for good; a reserved one gives its shares back to custody (INV-07)."""
+    if issue.state in (OrderState.EXECUTED, OrderState.VOIDED):
+        return
+    if issue.state is OrderState.RESERVED and issue.message and issue.transfer_id:
+        reservation = reserve(issue.message, issue.transfer_id, issue.expiry)
+        try:
+            entry = entry_of_issue_void(issue.message, reservation, proof)
+        except InvariantViolation as broken:
+            draft.findings.append(Finding(broken.id.value, broken.detail, asset=issue.asset))
+            return
+        draft.entries.append(Posted(entry, at))
+    draft.issues[issue.asset, issue.number] = replace(issue, state=OrderState.VOIDED)
+    draft.lines.append(f"order {issue.asset.hex()} {issue.number} {OrderState.VOIDED.value}")
+
+
+async def _close_orders(unit: GuardUnit, chain: Domain, through: BlockRef, draft: _Draft) -> None:
+    """Void what expired: the page was booked through `through`, whose time came first."""
+    for issue in await unit.issues_expired(chain, through.time):
+        if issue.message is None or (issue.asset, issue.number) in draft.issues:
+            continue
+        proof = ExpiryProof(key_of(issue.message), issue.expiry, through, through)
+        _void(issue, proof, through, draft)
+
+
+async def _ask_unmatched(
+    desk: Desk, unit: GuardUnit, draft: _Draft, page: Page, began_ms: int
+) -> None:
+    """A whole look at a source that began after a release was booked must show its burn."""
+    policy = desk.config.policy
+    for executed in await unit.unmatched():
+        if executed.fact.source is not page.through.chain or executed.key in draft.matched:
+            continue
+        if executed.recorded_ms >= began_ms:
+            continue
+        finding = findings.unmatched(
+            executed,
+            page.through.time,
+            draft.at_ms,
+            policy.unmatched_slack_seconds,
+            policy.unmatched_seconds_max * 1000,
+        )
+        draft.findings.extend([finding] if finding else [])
+
+
+async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
+    if new:
+        await unit.add_observations(new)
+    if draft.executions:
+        await unit.add_executions(draft.executions)
+    if draft.matched:
+        await unit.mark_matched(draft.matched)
+    if draft.entries:
+        await _post_entries(desk, unit, draft)
+    if draft.issues:
+        await unit.save_issues(list(draft.issues.values()))
+        await advance_sequences(unit, {asset for asset, _ in draft.issues})
+    draft.lines.extend(f"fact {observation_id(one).hex()}" for one in new)
+
+
+async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
+    assets = {one.entry.asset for one in draft.entries}
+    balances = await unit.balances(assets)
+    known = await unit.known_entries({one.entry.id for one in draft.entries})
+    after, fresh = post_all(balances, known, [one.entry for one in draft.entries])
+    blocks = {one.entry.id: one.at for one in draft.entries}
+    posted = [Posted(entry, blocks[entry.id]) for entry in fresh]
+    await unit.post(posted, supply_steps(balances, posted))
+    draft.findings.extend(findings.overdrawn(after))
+    await _judge_unseen_issues(desk, unit, draft, after, assets)
+    draft.lines.extend(f"entry {entry.id.hex()}" for entry in fresh)
+
+
+async def _judge_unseen_issues(
+    desk: Desk,
+    unit: GuardUnit,
+    draft: _Draft,
+    after: dict[tuple[AssetId, Account], int],
+    assets: Collection[AssetId],
+) -> None:
+    if not draft.unseen_issues:
+        return
+    attested = await unit.attestations(assets)
+    margin = desk.config.policy.margin_bps
+    caps = {asset: record.attestation.cap(margin) for asset, record in attested.items()}
+    used = {asset: exposure(after, asset) for asset in assets}
+    for release in draft.unseen_issues:
+        finding = findings.unjustified_issue(release, used, caps)
+        draft.findings.extend([finding] if finding else [])
+        draft.lines.append(f"issue-unseen {release.nonce.hex()} {release.amount}")
+
+
+def supply_steps(
+    before: dict[tuple[AssetId, Account], int], posted: Sequence[Posted]
+) -> list[SupplyStep]:
+    """The ledger's supply after each block that moved it; blocks in rising order."""
+    running = dict(before)
+    steps: dict[tuple[Domain, AssetId, int], int] = {}
+    for one in sorted(posted, key=lambda p: p.at.number if p.at else -1):
+        for account, change in movements((one.entry,)).items():
+            running[account] = running.get(account, 0) + change
+            asset, place = account
+            if place.kind is AccountKind.SUPPLY and place.chain and one.at:
+                steps[place.chain, asset, one.at.number] = running[account]
+    return [SupplyStep(chain, asset, n, value) for (chain, asset, n), value in steps.items()]
+
+
+async def advance_sequences(unit: GuardUnit, assets: Collection[AssetId]) -> None:
+    """Move each asset's issuance sequence over every number that is reserved or closed."""
+    through = await unit.reserved_through(assets)
+    advanced: dict[AssetId, int] = {}
+    for asset in assets:
+        last = through.get(asset, 0)
+        while True:
+            page = await unit.issues([(asset, last + step) for step in range(1, 65)])
+            reached = last
+            while (issue := page.get((asset, reached + 1))) and issue.state is not OrderState.OPEN:
+                reached += 1
+            full, last = reached == last + 64, reached
+            if not full:
+                break
+        if last != through.get(asset, 0):
+            advanced[asset] = last
+    if advanced:
+        await unit.save_reserved_through(advanced)
+
+
+def _key(fact: ReleaseFinal | CancelFinal) -> ExecutionKey:
+    return ExecutionKey(fact.destination, fact.source, fact.nonce)

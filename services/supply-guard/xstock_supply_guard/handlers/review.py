@@ -1,0 +1,417 @@
+"""Reviews: claims in, rulings out, with nothing but this guard's own books as evidence.
+
+The burn was read by this guard's own scanner through its own providers; a review looks it up, so
+a page of claims costs a handful of set-based queries and no RPC call. A claim of a burn that the
+scanner has not reached rings its bell and waits a moment; what is not reached then is HELD,
+never evidence of absence. The core decides, this module loads and saves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from xstock_core.ids import Address32, AssetId, Domain, TransferId, nonce_counter
+from xstock_core.invariants import InvariantId, InvariantViolation
+from xstock_core.message import Kind, TransferMessage
+from xstock_core.observation import BurnFinal, CancelFinal
+from xstock_core.policy import POLICIES, Decision, Policy, bucket_keys, decide
+from xstock_core.refund import refund_of
+from xstock_core.refusal import (
+    Disposition,
+    Granted,
+    Reason,
+    Refused,
+    Verdict,
+    refuse,
+)
+from xstock_core.release import ExecutionKey, key_of
+from xstock_core.review import (
+    AssetView,
+    BurnAbsent,
+    Cancelled,
+    Claim,
+    Context,
+    Dissent,
+    Evidence,
+    IssueOrder,
+    IssueSequence,
+    NotReached,
+)
+from xstock_runtime.hashing import keccak256
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.papers import issuer_address, order_message, signed_by_issuer
+from xstock_supply_guard.handlers.post import advance_sequences
+from xstock_supply_guard.model import (
+    ClaimRecord,
+    Executed,
+    IssueRecord,
+    OrderPaper,
+    OrderState,
+    Outcome,
+    Ruling,
+    Scan,
+    SubmittedClaim,
+    UnreadableClaim,
+)
+from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+_OUTCOMES = {
+    Disposition.HOLD: Outcome.HELD,
+    Disposition.PARK: Outcome.PARKED,
+    Disposition.REJECT: Outcome.REJECTED,
+}
+RULINGS_PER_LINK_MAX = 4096
+"""Rulings of one journal link are numbered within this room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What this guard's books say about a page of claims."""
+
+    scans: Mapping[Domain, Scan]
+    burns: Mapping[TransferId, BurnFinal]
+    same_key: Mapping[ExecutionKey, BurnFinal]
+    refunded: Mapping[ExecutionKey, BurnFinal]
+    executions: Mapping[ExecutionKey, Executed]
+
+
+async def review_transfers(
+    desk: Desk,
+    claims: Sequence[SubmittedClaim | UnreadableClaim],
+    policies: Sequence[Policy] = POLICIES,
+) -> list[Ruling]:
+    """A ruling per claim, in the order asked. Raises Fatal FENCED, Transient."""
+    readable = [claim for claim in claims if isinstance(claim, SubmittedClaim)]
+    await _wait_for_scans(desk, readable)
+    by_id = {claim.message.transfer_id(keccak256): claim for claim in readable}
+    rulings = await _rule(desk, by_id, policies) if by_id else {}
+    answers = []
+    for claim in claims:
+        if isinstance(claim, UnreadableClaim):
+            refusal = refuse(Reason.CONTENT_MISMATCH, error=claim.error)
+            answers.append(_ruling(claim.transfer_id, refusal))
+        else:
+            answers.append(rulings[claim.message.transfer_id(keccak256)])
+    return answers
+
+
+async def _wait_for_scans(desk: Desk, claims: Sequence[SubmittedClaim]) -> None:
+    """Give the scanners a moment to reach burns that are claimed and not booked."""
+    wait = desk.config.review_wait_seconds
+    if wait <= 0:
+        return
+    missing = await _unbooked(desk, claims)
+    began = desk.clock.monotonic()
+    while missing and (left := began + wait - desk.clock.monotonic()) > 0:
+        for chain in missing:
+            desk.live.bells[chain].ring()
+        await desk.live.bells[min(missing)].wait_passed(left)
+        missing = await _unbooked(desk, claims)
+
+
+async def _unbooked(desk: Desk, claims: Sequence[SubmittedClaim]) -> set[Domain]:
+    """Chains whose scanner has not come to a claimed burn; a forged claim is not waited for."""
+    burns = {
+        claim.message.transfer_id(keccak256): claim
+        for claim in claims
+        if claim.message.source in desk.live.bells and claim.message.kind is not Kind.REFUND
+    }
+    if not burns:
+        return set()
+    async with desk.store.read() as books:
+        known = await books.burns(burns.keys())
+        scans = await books.scans() if len(known) < len(burns) else {}
+    return {
+        claim.message.source
+        for key, claim in burns.items()
+        if key not in known and not _passed(scans.get(claim.message.source), claim)
+    }
+
+
+def _passed(scan: Scan | None, claim: SubmittedClaim) -> bool:
+    """Whether the books are complete beyond the claimed block."""
+    if scan is None or scan.through is None or claim.block_number <= 0:
+        return False
+    return scan.through.number >= claim.block_number
+
+
+async def _rule(
+    desk: Desk, by_id: Mapping[TransferId, SubmittedClaim], policies: Sequence[Policy]
+) -> dict[TransferId, Ruling]:
+    now_ms = desk.clock.unix_ms()
+    async with desk.store.write() as unit:
+        records = await unit.claims(by_id.keys())
+        # The same claim again gets the same verdict: what was granted stays granted.
+        rulings = {
+            key: record.ruling
+            for key, record in records.items()
+            if record.ruling.outcome is Outcome.GRANTED
+        }
+        fresh = {key: claim for key, claim in by_id.items() if key not in rulings}
+        if not fresh:
+            return rulings
+        known = await _look_up(unit, fresh)
+        judged, early = _with_evidence(desk, fresh, known)
+        context = await _context(desk, unit, judged, known)
+        decision = decide(context, judged, policies)
+        verdicts: dict[TransferId, Verdict] = dict(early)
+        verdicts.update(
+            {one.transfer_id: v for one, v in zip(judged, decision.verdicts, strict=True)}
+        )
+        await _save(desk, unit, _Page(fresh, records, verdicts, decision, context, now_ms), rulings)
+    return rulings
+
+
+async def _look_up(unit: GuardReads, fresh: Mapping[TransferId, SubmittedClaim]) -> _Known:
+    keys = [key_of(claim.message) for claim in fresh.values()]
+    burns = await unit.burns(fresh.keys())
+    unknown = [k for k, (i, c) in zip(keys, fresh.items(), strict=True) if i not in burns]
+    refunds = [
+        k for k, c in zip(keys, fresh.values(), strict=True) if c.message.kind is Kind.REFUND
+    ]
+    refunded = await unit.burns_refunded_by(refunds) if refunds else {}
+    cancelled = [key_of(burn.message) for burn in refunded.values()]
+    return _Known(
+        scans=await unit.scans(),
+        burns=burns,
+        same_key=await unit.burns_of(unknown) if unknown else {},
+        refunded=refunded,
+        executions=await unit.executions([*keys, *cancelled]),
+    )
+
+
+def _with_evidence(
+    desk: Desk, fresh: Mapping[TransferId, SubmittedClaim], known: _Known
+) -> tuple[list[Claim], dict[TransferId, Refused]]:
+    """Claims with this guard's own evidence, and those that are refused before any rule."""
+    judged: list[Claim] = []
+    early: dict[TransferId, Refused] = {}
+    missing = desk.missing()
+    for transfer_id, claim in fresh.items():
+        refusal = _early(desk, claim, missing)
+        if refusal is not None:
+            early[transfer_id] = refusal
+            continue
+        evidence = _evidence(desk, transfer_id, claim, known)
+        judged.append(Claim(transfer_id, claim.message, evidence))
+    return judged, early
+
+
+def _early(desk: Desk, claim: SubmittedClaim, missing: Sequence[str]) -> Refused | None:
+    if missing:
+        return refuse(Reason.SIGNING_DISABLED, waits_for=", ".join(missing))
+    if claim.message.kind is Kind.REDEEM:
+        return refuse(Reason.ROUTE_CLOSED, redemption="custody pays it out; nothing to release")
+    longest = desk.config.policy.order_seconds_max
+    if claim.order is not None and claim.order.expires > desk.now + longest:
+        return refuse(Reason.DEADLINE_OUT_OF_RANGE, expires=claim.order.expires, longest=longest)
+    return None
+
+
+def _evidence(
+    desk: Desk, transfer_id: TransferId, claim: SubmittedClaim, known: _Known
+) -> Evidence:
+    message = claim.message
+    if message.kind is Kind.ISSUE:
+        return _order_evidence(desk, message, claim.order)
+    if message.source not in desk.config.chains:
+        return BurnAbsent(message.source)
+    scan = known.scans.get(message.source)
+    if scan is not None and scan.dissent_since_ms is not None:
+        return Dissent(message.source)
+    if message.kind is Kind.REFUND:
+        return _refund_evidence(desk, message, known)
+    burn = known.burns.get(transfer_id) or known.same_key.get(key_of(message))
+    if burn is not None:
+        return burn
+    return BurnAbsent(message.source) if _passed(scan, claim) else NotReached(message.source)
+
+
+def _order_evidence(desk: Desk, message: TransferMessage, order: OrderPaper | None) -> IssueOrder:
+    meant = order_message(desk, order) if order is not None else None
+    if order is None or meant is None:
+        return IssueOrder(message, nonce_counter(message.nonce), 0, signature_valid=False)
+    valid = signed_by_issuer(desk, order.statement)
+    return IssueOrder(meant, order.order_number, order.expires, signature_valid=valid)
+
+
+def _refund_evidence(desk: Desk, message: TransferMessage, known: _Known) -> Evidence:
+    if message.source_bridge not in desk.config.chains[message.source].bridges:
+        return BurnAbsent(message.source)
+    burn = known.refunded.get(key_of(message))
+    if burn is None:
+        return NotReached(message.source)
+    executed = known.executions.get(key_of(burn.message))
+    if executed is None or not isinstance(executed.fact, CancelFinal):
+        return NotReached(message.source)
+    refund = refund_of(burn.message, message.source_bridge, keccak256)
+    return Cancelled(burn, executed.fact, refund)
+
+
+async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known: _Known) -> Context:
+    assets = {claim.message.asset for claim in claims}
+    keys = {key for claim in claims for key in bucket_keys(claim)}
+    executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
+    halts = await unit.halts()
+    full = desk.config.policy.bucket
+    taken = await unit.buckets(keys) if full is not None else {}
+    return Context(
+        now=desk.now,
+        balances=await unit.balances(assets),
+        assets=await asset_views(desk, unit, assets, _issuers(desk, claims)),
+        routes=desk.config.routes,
+        buckets={key: taken.get(key, full) for key in keys} if full is not None else {},
+        halted=scopes(halts),
+        lagging=frozenset(
+            chain
+            for chain, scan in known.scans.items()
+            if scan.through is None or scan.head is None or scan.through.number < scan.head.number
+        ),
+        executed=frozenset(executed),
+    )
+
+
+def _issuers(desk: Desk, claims: Sequence[Claim]) -> dict[AssetId, Address32]:
+    """The registered issuer whose order each asset's issuance on this page is."""
+    registered = {issuer_address(key) for key in desk.config.issuers.values()}
+    return {
+        claim.message.asset: claim.message.refund_address
+        for claim in claims
+        if claim.message.kind is Kind.ISSUE and bytes(claim.message.refund_address) in registered
+    }
+
+
+async def asset_views(
+    desk: Desk,
+    unit: GuardReads,
+    assets: set[AssetId],
+    issuers: Mapping[AssetId, Address32] = MappingProxyType({}),
+) -> dict[AssetId, AssetView]:
+    """What the policies may know of each registered asset.
+
+    An asset with an unexplained release counts as drifted: it waits while that is cleared up. An
+    attestation of an older multiplier epoch than a chain's own does not count (it is stale).
+    """
+    attested = await unit.attestations(assets)
+    sequences = await unit.reserved_through(list(issuers))
+    adrift = {executed.fact.asset for executed in await unit.unmatched()}
+    epochs = await _chain_epochs(unit)
+    views = {}
+    for asset in assets & desk.config.assets.keys():
+        record = attested.get(asset)
+        issuer = issuers.get(asset)
+        views[asset] = AssetView(
+            attestation=record.attestation if record else None,
+            attestation_age_max=desk.config.policy.attestation_age_seconds_max
+            if record is None or record.attestation.multiplier_epoch >= epochs.get(asset, 0)
+            else -1,
+            margin_bps=desk.config.policy.margin_bps,
+            drift=asset in adrift,
+            issuance=IssueSequence(sequences.get(asset, 0), issuer) if issuer else None,
+            forbidden_recipients=desk.config.assets[asset].forbidden_recipients,
+        )
+    return views
+
+
+async def _chain_epochs(unit: GuardReads) -> dict[AssetId, int]:
+    epochs: dict[AssetId, int] = {}
+    for reading in await unit.readings():
+        asset = reading.supply.asset
+        epochs[asset] = max(epochs.get(asset, 0), reading.supply.multiplier_epoch)
+    return epochs
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A judged page, ready to be saved."""
+
+    claims: Mapping[TransferId, SubmittedClaim]
+    records: Mapping[TransferId, ClaimRecord]
+    verdicts: Mapping[TransferId, Verdict]
+    decision: Decision
+    context: Context
+    now_ms: int
+
+
+async def _save(
+    desk: Desk, unit: GuardUnit, page: _Page, rulings: dict[TransferId, Ruling]
+) -> None:
+    """Reserve, keep the rulings that changed, journal and tell: one durable event for each."""
+    await _reserve(desk, unit, page)
+    first = (await unit.journal_head()).sequence * RULINGS_PER_LINK_MAX
+    changed: list[ClaimRecord] = []
+    for transfer_id, verdict in page.verdicts.items():
+        claim, known = page.claims[transfer_id], page.records.get(transfer_id)
+        ruling = _ruling(transfer_id, verdict, first + len(changed) + 1)
+        if known is not None and _same(known.ruling, ruling):
+            rulings[transfer_id] = replace(ruling, sequence=known.ruling.sequence)
+            continue
+        rulings[transfer_id] = ruling
+        expiry = claim.order.expires if claim.order is not None else None
+        changed.append(ClaimRecord(claim.message, ruling, page.now_ms, expiry))
+    if changed:
+        await unit.save_claims(changed)
+        given = [record.ruling for record in changed]
+        await unit.journal([_line(ruling) for ruling in given], page.now_ms)
+        await unit.publish(given, page.now_ms)
+
+
+async def _reserve(desk: Desk, unit: GuardUnit, page: _Page) -> None:
+    issues = _issue_records(page)
+    for entry in page.decision.entries:
+        attestation = page.context.assets[entry.asset].attestation
+        cap = attestation.cap(desk.config.policy.margin_bps) if attestation else 0
+        # SECURITY: the store's own conditional update is the second lock on the cap (F49).
+        if not await unit.reserve_issuance(entry, cap):
+            detail = f"issuance of {entry.amount} of {entry.asset.hex()} would pass the cap {cap}"
+            raise InvariantViolation(InvariantId.CAP, detail)
+    if issues:
+        await unit.save_issues(issues)
+        await advance_sequences(unit, {issue.asset for issue in issues})
+    if page.decision.buckets:
+        await unit.save_buckets(page.decision.buckets)
+
+
+def _issue_records(page: _Page) -> list[IssueRecord]:
+    """Orders that are the issuer's own: reserved if granted, kept open if they wait."""
+    found = []
+    for transfer_id, verdict in page.verdicts.items():
+        claim = page.claims[transfer_id]
+        waits = isinstance(verdict, Refused) and verdict.reason is Reason.CAP_EXCEEDED
+        if claim.order is None or not (waits or isinstance(verdict, Granted)):
+            continue
+        found.append(
+            IssueRecord(
+                asset=claim.message.asset,
+                number=claim.order.order_number,
+                transfer_id=transfer_id,
+                state=OrderState.OPEN if waits else OrderState.RESERVED,
+                expiry=claim.order.expires,
+                message=claim.message,
+                destination=claim.message.destination,
+            )
+        )
+    return found
+
+
+def _ruling(transfer_id: TransferId, verdict: Verdict, sequence: int = 0) -> Ruling:
+    if isinstance(verdict, Granted):
+        return Ruling(transfer_id, Outcome.GRANTED, sequence=sequence)
+    outcome = _OUTCOMES[verdict.disposition]
+    return Ruling(
+        transfer_id, outcome, verdict.reason.value, verdict.until or 0, verdict.detail, sequence
+    )
+
+
+def _same(known: Ruling, now: Ruling) -> bool:
+    return (known.outcome, known.reason) == (now.outcome, now.reason)
+
+
+def _line(ruling: Ruling) -> str:
+    return f"rule {ruling.transfer_id.hex()} {ruling.outcome.value} {ruling.reason}".rstrip()
+
+
+def ruling_of(transfer_id: TransferId, verdict: Verdict) -> Ruling:
+    """A verdict that is answered and not kept."""
+    return _ruling(transfer_id, verdict)

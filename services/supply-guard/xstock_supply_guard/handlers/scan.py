@@ -1,0 +1,90 @@
+"""One look at a chain, and what its failures mean.
+
+A page is booked by `post`. Silence of providers is silence: the guard waits. Dissent about final
+data holds the chain with its evidence kept, and latches a halt when it lasts. Finality that
+broke by the quorum's own word halts at once (INV-10).
+"""
+
+from dataclasses import dataclass, replace
+
+from xstock_chains.ports import ChainReader, Cursor
+from xstock_chains.quorum import Dissent
+from xstock_core.ids import Domain
+from xstock_core.invariants import InvariantId
+from xstock_runtime.errors import Fatal
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.post import Booked, post_page
+from xstock_supply_guard.model import Scan
+
+_EVIDENCE_CHARACTERS_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The chain cannot be believed now; `halted` names halts that were latched for it."""
+
+    code: str
+    detail: str
+    halted: tuple[str, ...] = ()
+
+
+async def scan_step(desk: Desk, chain: Domain, reader: ChainReader) -> Booked | Trouble:
+    """Read and book one page of a chain.
+
+    Raises Transient when providers are silent, Ambiguous CURSOR_MOVED, Fatal FENCED.
+    """
+    async with desk.store.read() as books:
+        scan = (await books.scans()).get(chain, Scan(chain, Cursor(chain)))
+    began_ms = desk.clock.unix_ms()
+    try:
+        page = await reader.read_page(scan.cursor, limit=desk.config.page_limit)
+    except Dissent as dissent:
+        return await _hold(desk, chain, dissent)
+    except Fatal as broken:
+        return await _halt(desk, chain, broken)
+    finally:
+        desk.live.bells[chain].passed()
+    booked = await post_page(desk, scan.cursor, page, began_ms=began_ms)
+    desk.live.bells[chain].passed()
+    return booked
+
+
+async def _hold(desk: Desk, chain: Domain, dissent: Dissent) -> Trouble:
+    """Keep what each provider said; halt when it has lasted too long."""
+    now_ms = desk.clock.unix_ms()
+    lines: list[str] = []
+    halted: tuple[str, ...] = ()
+    async with desk.store.write() as unit:
+        scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
+        since = scan.dissent_since_ms
+        if since is None:
+            await unit.save_scan(replace(scan, dissent_since_ms=now_ms))
+            said = str(dissent)[:_EVIDENCE_CHARACTERS_MAX]
+            await unit.add_evidence(chain, dissent.code, said, now_ms)
+            lines.append(f"dissent {int(chain)} {dissent.about}")
+        elif now_ms - since >= desk.config.policy.dissent_seconds_max * 1000:
+            detail = f"providers of chain {int(chain)} disagree since {since}"
+            finding = Finding(dissent.code, detail, chain=chain)
+            halted = await latch(unit, [finding], now_ms, lines)
+        if lines:
+            await unit.journal(lines, now_ms)
+    return Trouble(dissent.code, str(dissent), halted)
+
+
+async def _halt(desk: Desk, chain: Domain, broken: Fatal) -> Trouble:
+    now_ms = desk.clock.unix_ms()
+    lines: list[str] = []
+    async with desk.store.write() as unit:
+        finding = Finding(
+            InvariantId.FINALITY_VIOLATION_HALTS.value,
+            f"chain {int(chain)}: {broken.code}",
+            chain=chain,
+        )
+        halted = await latch(unit, [finding], now_ms, lines)
+        if halted:
+            said = str(broken)[:_EVIDENCE_CHARACTERS_MAX]
+            await unit.add_evidence(chain, broken.code, said, now_ms)
+            await unit.journal(lines, now_ms)
+    return Trouble(broken.code, str(broken), halted)

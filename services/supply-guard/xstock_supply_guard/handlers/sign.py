@@ -1,0 +1,210 @@
+"""Signing: one batch for one destination, of nothing but what this very guard has granted.
+
+The batch is rebuilt from this guard's own records and signed before the unit of work begins (no
+database session waits for a key); the signature leaves only if the unit, which checks everything
+again and remembers the permit's deadline, has committed. The same request gets the same
+signature, as long as nothing has halted meanwhile.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from xstock_core.ids import AssetId, Domain, TransferId, nonce_counter
+from xstock_core.message import Kind
+from xstock_core.policy import Policy
+from xstock_core.refusal import Reason, Refused, refuse
+from xstock_core.release import Action, ReleaseBatch, item_of, key_of, sorted_items
+from xstock_core.review import Context
+from xstock_core.signing import SIGNING_POLICIES, Grant, grants_by_item, may_sign
+from xstock_core.signing import Desk as SigningDesk
+from xstock_runtime.errors import InvalidMessage
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.papers import void_covers
+from xstock_supply_guard.handlers.review import asset_views, ruling_of
+from xstock_supply_guard.model import (
+    ClaimRecord,
+    Outcome,
+    Permit,
+    PermitItem,
+    Scan,
+    SignAnswer,
+    SignRequest,
+)
+from xstock_supply_guard.ports import GuardReads
+
+Records = Mapping[TransferId, ClaimRecord]
+
+
+async def sign_release(
+    desk: Desk, request: SignRequest, policies: Sequence[Policy] = SIGNING_POLICIES
+) -> SignAnswer:
+    """A signature over the whole batch, or the rulings that stand in its way.
+
+    Raises InvalidMessage for a request that can never be signed, Transient if the destination's
+    epoch cannot be read, Fatal FENCED.
+    """
+    _check_shape(desk, request)
+    epoch = await _epoch(desk, request.destination)
+    ids = [item.transfer_id for item in request.items]
+    async with desk.store.read() as books:
+        records = await books.claims(ids)
+    unknown = {key: refuse(Reason.NOT_GRANTED) for key in ids if key not in records}
+    if unknown:
+        return _refused(unknown)
+    digest = desk.codecs[request.destination].digest(_batch(request, records))
+    signer = desk.signers[request.destination]
+    signature = await signer.sign_digest(digest)
+    now_ms = desk.clock.unix_ms()
+    async with desk.store.write() as unit:
+        refusals = await _refusals(desk, unit, request, epoch, policies)
+        if refusals:
+            return _refused(refusals)
+        given = await unit.permit(digest)
+        if given is not None:
+            return SignAnswer(given.signature, given.signer, digest)
+        permit = Permit(
+            digest=digest,
+            destination=request.destination,
+            epoch=request.epoch,
+            deadline=request.deadline,
+            items=request.items,
+            signature=signature,
+            signer=signer.identity,
+            at_ms=now_ms,
+        )
+        await unit.add_permit(permit)
+        await unit.journal([f"permit {digest.hex()} until {request.deadline}"], now_ms)
+    return SignAnswer(signature, signer.identity, digest)
+
+
+def _check_shape(desk: Desk, request: SignRequest) -> None:
+    chain = desk.config.chains.get(request.destination)
+    if chain is None:
+        raise _invalid("destination", int(request.destination), "it is no chain of this guard")
+    if request.bridge != chain.bridge:
+        raise _invalid("bridge", request.bridge.hex(), f"registered is {chain.bridge.hex()}")
+    if not 1 <= len(request.items) <= chain.batch_items_max:
+        remedy = f"give 1 to {chain.batch_items_max} items"
+        raise _invalid("items", len(request.items), remedy)
+    if len({item.transfer_id for item in request.items}) < len(request.items):
+        raise _invalid("items", len(request.items), "name every transfer once")
+
+
+def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
+    return InvalidMessage(
+        "SIGN_REQUEST_INVALID",
+        f"{field}: {value!r} is not valid; {remedy}",
+        {"field": field, "value": value},
+    )
+
+
+async def _epoch(desk: Desk, destination: Domain) -> int:
+    known = desk.live.epochs.get(destination)
+    if known is None:
+        known = await desk.epochs[destination].guard_epoch()
+        desk.live.epochs[destination] = known
+    return known
+
+
+def _batch(request: SignRequest, records: Records) -> ReleaseBatch:
+    items = [item_of(records[one.transfer_id].message, one.action) for one in request.items]
+    return ReleaseBatch(
+        request.destination, request.bridge, request.epoch, request.deadline, sorted_items(items)
+    )
+
+
+def _refused(refusals: Mapping[TransferId, Refused]) -> SignAnswer:
+    return SignAnswer(refusals=tuple(ruling_of(key, no) for key, no in refusals.items()))
+
+
+async def _refusals(
+    desk: Desk, unit: GuardReads, request: SignRequest, epoch: int, policies: Sequence[Policy]
+) -> dict[TransferId, Refused]:
+    """Every item that stands in the way, with its reason; empty when the batch may be signed."""
+    scans = await unit.scans()
+    records = await unit.claims([item.transfer_id for item in request.items])
+    context = await _context(desk, unit, records)
+    room = _signing_desk(desk, request, records, scans.get(request.destination), epoch)
+    found = {**_dissent(request, records, scans)}
+    batch = _batch(request, records)
+    if not isinstance(may_sign(context, room, batch, policies), Refused):
+        return found
+    if room.epoch != request.epoch:
+        desk.live.epochs.pop(request.destination, None)
+    for one in request.items:
+        alone = replace(batch, items=(item_of(records[one.transfer_id].message, one.action),))
+        verdict = may_sign(context, room, alone, policies)
+        if isinstance(verdict, Refused):
+            found[one.transfer_id] = _named(desk, one, records[one.transfer_id], verdict)
+    return found
+
+
+def _named(desk: Desk, item: PermitItem, record: ClaimRecord, refusal: Refused) -> Refused:
+    """NOT_GRANTED in this guard's own words."""
+    if refusal.reason is Reason.SIGNING_DISABLED:
+        return refuse(refusal.reason, waits_for=", ".join(desk.missing()))
+    if refusal.reason is not Reason.NOT_GRANTED:
+        return refusal
+    if item.action is Action.CANCEL:
+        remedy = "an order needs its issuer's VOID; transfers are not cancelled in this version"
+        return refuse(Reason.NOT_CANCELLABLE, kind=record.message.kind.name, remedy=remedy)
+    return refuse(Reason.NOT_GRANTED, standing=record.ruling.outcome.value)
+
+
+def _dissent(
+    request: SignRequest, records: Records, scans: Mapping[Domain, Scan]
+) -> dict[TransferId, Refused]:
+    """Nothing is signed on the word of a chain whose providers contradict each other."""
+    unsure = {chain for chain, scan in scans.items() if scan.dissent_since_ms is not None}
+    return {
+        one.transfer_id: refuse(Reason.SOURCE_DISSENT, chain=int(message.source))
+        for one in request.items
+        if (message := records[one.transfer_id].message).source in unsure
+    }
+
+
+async def _context(desk: Desk, unit: GuardReads, records: Records) -> Context:
+    messages = {key: record.message for key, record in records.items()}
+    assets: set[AssetId] = {message.asset for message in messages.values()}
+    done = await unit.executions([key_of(message) for message in messages.values()])
+    return Context(
+        now=desk.now,
+        balances=await unit.balances(assets),
+        assets=await asset_views(desk, unit, assets),
+        routes=desk.config.routes,
+        halted=scopes(await unit.halts()),
+        executed=frozenset(key for key, message in messages.items() if key_of(message) in done),
+    )
+
+
+def _signing_desk(
+    desk: Desk, request: SignRequest, records: Records, scan: Scan | None, epoch: int
+) -> SigningDesk:
+    released = [
+        Grant(key, record.message, record.expiry)
+        for key, record in records.items()
+        # SECURITY: never sign what this very guard has not granted.
+        if record.ruling.outcome is Outcome.GRANTED
+    ]
+    cancelled = [
+        Grant(key, record.message)
+        for key, record in records.items()
+        if _voided(desk, request, record)
+    ]
+    return SigningDesk(
+        enabled=not desk.missing(),
+        bridge=desk.config.chains[request.destination].bridge,
+        epoch=epoch,
+        final_time=scan.through.time if scan is not None and scan.through is not None else None,
+        grants={**grants_by_item(released), **grants_by_item(cancelled, Action.CANCEL)},
+    )
+
+
+def _voided(desk: Desk, request: SignRequest, record: ClaimRecord) -> bool:
+    """An order may be cancelled on its issuer's VOID."""
+    message = record.message
+    if message.kind is not Kind.ISSUE:
+        return False
+    number = nonce_counter(message.nonce)
+    return any(void_covers(desk, void, message.asset, number) for void in request.voids)

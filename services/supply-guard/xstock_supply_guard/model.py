@@ -1,0 +1,338 @@
+"""What a guard remembers, as plain frozen values: the vocabulary of its ports.
+
+Everything here is either a fact of this guard's own scan, a decision of this guard, or a paper
+that somebody signed. No storage, no transport and no rule lives here; rules are the core's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from types import MappingProxyType
+
+from xstock_chains.ports import AssetSupply, Cursor
+from xstock_core.bucket import Bucket
+from xstock_core.cap import Attestation
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
+from xstock_core.ledger import Entry
+from xstock_core.message import TransferMessage
+from xstock_core.observation import BlockRef, CancelFinal, ReleaseFinal, TxRef
+from xstock_core.release import Action, ExecutionKey
+from xstock_core.review import Route, RouteKey
+
+SERVICE = "service"
+"""Who latched a halt, when it was the guard itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One chain as this guard must find it."""
+
+    domain: Domain
+    name: str
+    bridge: Address32
+    """The bridge that releases go to."""
+    bridges: frozenset[Address32]
+    """Every bridge ever registered here."""
+    batch_items_max: int = 400
+    poll_seconds: float = 1.0
+    """How often the final head is asked for while nobody rings."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetConfig:
+    """One asset: its decimals per chain, and the addresses that must never receive it."""
+
+    asset: AssetId
+    symbol: str
+    decimals: Mapping[Domain, int]
+    forbidden_recipients: frozenset[tuple[Domain, Address32]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """The limits that this guard applies; amounts in 10^-8 shares."""
+
+    attestation_age_seconds_max: int = 86_400
+    margin_bps: int = 0
+    permit_seconds: int = 3600
+    order_seconds_max: int = 86_400
+    clock_skew_seconds_max: int = 30
+    """How far an attestation's as-of may lie ahead of this guard's clock."""
+    dissent_seconds_max: int = 600
+    """Dissent about final data that lasts longer latches a halt."""
+    unmatched_seconds_max: int = 600
+    """A release without a burn halts after this long even if the source's time stands still."""
+    unmatched_slack_seconds: int = 30
+    """Chains' clocks may differ by this much."""
+    bucket: Bucket | None = None
+    """A full release bucket per asset and lane; None: only the contracts' own buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """Who this guard is and what it judges; built once from the registry and settings."""
+
+    guard_id: str
+    deployment_id: str
+    chains: Mapping[Domain, ChainConfig]
+    assets: Mapping[AssetId, AssetConfig]
+    routes: Mapping[RouteKey, Route]
+    issuers: Mapping[str, bytes]
+    """Public key by key id."""
+    attestors: Mapping[str, bytes]
+    policy: PolicyConfig = PolicyConfig()
+    page_limit: int = 1000
+    review_wait_seconds: float = 1.0
+    """How long a review waits for the scanner to reach a burn it has not seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How far this guard has booked one chain. `through` is None before the first page."""
+
+    chain: Domain
+    cursor: Cursor
+    through: BlockRef | None = None
+    head: BlockRef | None = None
+    dissent_since_ms: int | None = None
+    """Since when this guard's providers disagree about final data; None: they agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a destination did with a key, at a final block."""
+
+    fact: ReleaseFinal | CancelFinal
+    recorded_ms: int
+    """When this guard booked it."""
+    matched: bool
+    """A burn, order or refund that justifies it is known."""
+
+    @property
+    def key(self) -> ExecutionKey:
+        """The dedup key."""
+        return ExecutionKey(self.fact.destination, self.fact.source, self.fact.nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An entry with the block of the chain that justified it; None for a decision's entry."""
+
+    entry: Entry
+    at: BlockRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyStep:
+    """The ledger's supply of an asset on a chain, as of the end of one of its blocks."""
+
+    chain: Domain
+    asset: AssetId
+    number: int
+    supply: int
+
+
+class Outcome(StrEnum):
+    """What a verdict does to a claim."""
+
+    GRANTED = "GRANTED"
+    HELD = "HELD"
+    PARKED = "PARKED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict as this guard gave it; `sequence` grows with every verdict of this guard."""
+
+    transfer_id: TransferId
+    outcome: Outcome
+    reason: str = ""
+    until: int = 0
+    detail: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRecord:
+    """A claim with its standing ruling. `expiry` is an issuance order's, in Unix seconds."""
+
+    message: TransferMessage
+    ruling: Ruling
+    at_ms: int
+    expiry: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """A signed paper's envelope: who is said to have signed, which digest, which signature."""
+
+    kind: str
+    paper: bytes
+    digest: bytes
+    key_id: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPaper:
+    """An issuer's order, parsed from its paper."""
+
+    asset: AssetId
+    order_number: int
+    destination: Domain
+    recipient: Address32
+    amount: int
+    expires: int
+    statement: SignedStatement
+
+
+@dataclass(frozen=True, slots=True)
+class VoidPaper:
+    """An issuer's withdrawal of an order, parsed from its paper."""
+
+    asset: AssetId
+    order_number: int
+    statement: SignedStatement
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedClaim:
+    """What a relayer says; `block_number` is a hint (0: none), `order` set for an issuance."""
+
+    message: TransferMessage
+    tx: TxRef | None = None
+    block_number: int = 0
+    order: OrderPaper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableClaim:
+    """A claim that is no message at all; its verdict names the field and the remedy."""
+
+    transfer_id: TransferId
+    error: str
+
+
+class OrderState(StrEnum):
+    """Where an issuance order stands; all but OPEN and RESERVED close its number."""
+
+    OPEN = "OPEN"
+    """Signed by the issuer and seen, not reserved."""
+    RESERVED = "RESERVED"
+    EXECUTED = "EXECUTED"
+    VOIDED = "VOIDED"
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRecord:
+    """One number of an asset's issuance sequence."""
+
+    asset: AssetId
+    number: int
+    transfer_id: TransferId | None
+    """None where only the release was seen."""
+    state: OrderState
+    expiry: int
+    """Unix seconds; 0 where only the release was seen."""
+    message: TransferMessage | None
+    """None where only the release was seen."""
+    destination: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationRecord:
+    """An attestation in force, with the paper that proves it."""
+
+    attestation: Attestation
+    statement: SignedStatement
+
+
+@dataclass(frozen=True, slots=True)
+class PermitItem:
+    """One item that this guard signed."""
+
+    transfer_id: TransferId
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A signature this guard has given: kept before it leaves, for voiding needs its deadline."""
+
+    digest: bytes
+    destination: Domain
+    epoch: int
+    deadline: int
+    items: tuple[PermitItem, ...]
+    signature: bytes
+    signer: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A latched halt: of one asset, of one chain (both directions), or of everything."""
+
+    id: str
+    reason: str
+    by: str
+    at_ms: int
+    asset: AssetId | None = None
+    chain: Domain | None = None
+    approvals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BelievedSupply:
+    """A supply reading whose block became final, with the ledger at exactly that block."""
+
+    chain: Domain
+    block: BlockRef
+    supply: AssetSupply
+    ledger: int
+
+    @property
+    def units(self) -> int:
+        """What stands against the ledger: all units less the bridge's own inventory."""
+        return self.supply.token_units - self.supply.bridge_inventory_units
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHead:
+    """The last link of the hash chain; sequence 0 and 32 zero bytes before the first."""
+
+    sequence: int
+    digest: bytes
+
+
+FIRST_LINK = JournalHead(0, bytes(32))
+
+
+def next_link(head: JournalHead, lines: Sequence[str], at_ms: int) -> JournalHead:
+    """The link after `head`: sha256 over the last digest, the time and every line."""
+    body = "\n".join((str(at_ms), *lines)).encode()
+    return JournalHead(head.sequence + 1, sha256(head.digest + body).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """A batch to sign; the guard rebuilds its bytes itself. `voids` permit CANCELs of orders."""
+
+    destination: Domain
+    bridge: Address32
+    epoch: int
+    deadline: int
+    items: tuple[PermitItem, ...]
+    voids: tuple[VoidPaper, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignAnswer:
+    """A signature over the whole batch, or the rulings that stand in its way."""
+
+    signature: bytes = b""
+    signer: bytes = b""
+    digest: bytes = b""
+    refusals: tuple[Ruling, ...] = ()
