@@ -154,6 +154,7 @@ abstract contract GuardSet is EIP712, Ownable2Step {
     function confirmPause(bytes32 scope) external {
         uint256 number = _guardNumber[msg.sender];
         if (number == 0) revert NotGuard(msg.sender);
+        _pausedUntil(scope);
         _vote(scope, number);
     }
 

@@ -651,12 +651,13 @@ contract XStockBridge is GuardSet {
         if (!_canMoveShares(token)) revert TokenUnfit(token, "transferSharesFrom");
     }
 
+    /// @dev A missing function answers with an empty revert; a present one that refuses, because
+    /// the token is paused say, gives a reason.
     function _canMoveShares(address token) private returns (bool) {
-        try IShareToken(token).transferSharesFrom(address(this), address(this), 0) returns (bool) {
-            return true;
-        } catch (bytes memory reason) {
-            return reason.length != 0;
-        }
+        (bool moved, bytes memory answer) = token.call(
+            abi.encodeCall(IShareToken.transferSharesFrom, (address(this), address(this), 0))
+        );
+        return moved ? answer.length == 32 : answer.length != 0;
     }
 
     function _storeLimits(

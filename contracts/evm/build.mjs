@@ -66,7 +66,7 @@ function compile(sources, settings = SETTINGS) {
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
   const errors = (output.errors ?? []).filter((e) => e.severity === "error");
   if (errors.length) throw new Error(errors.map((e) => e.formattedMessage).join("\n"));
-  for (const warning of output.errors ?? []) {
+  for (const warning of settings === SETTINGS ? (output.errors ?? []) : []) {
     if (!warning.sourceLocation?.file.startsWith("@")) console.error(warning.formattedMessage);
   }
   const sourceHash = sha256(JSON.stringify(sorted(used)));

@@ -187,6 +187,10 @@ class Contract:
         found = [self._decode(log) for log in receipt.raw_logs if log["address"] == self.address]
         return [event for event in found if name is None or event.name == name]
 
+    def topic(self, name: str) -> bytes:
+        """The first topic of an event."""
+        return next(topic for topic, item in self._events.items() if item["name"] == name)
+
     def _decode(self, log: dict[str, Any]) -> Event:
         topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
         item = self._events[topics[0]]

@@ -54,4 +54,3 @@ def measure_burn_gas(world: World) -> int:
 def _item(world: World, counter: int, recipient: str) -> Item:
     nonce = nonce_of(SOURCE_BRIDGE, counter)
     return Item(1, nonce, world.asset, recipient, 100_000_000 + counter % 1000, RELEASE)
-

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from tests.chains.evm_contracts import batch
@@ -28,6 +29,7 @@ ETHEREUM = 1
 SOLANA = 4
 CUSTODY = 100
 ONE = 10**18
+THIRD = 333_333_333_333_333_333
 UNIT = 10**10
 DELAY_SECONDS = 600
 MINIMUM = 1_000
@@ -176,6 +178,31 @@ class World:
         self.rpc.advance(DELAY_SECONDS)
 
 
+def sign_token_permit(
+    world: World, holder: Guard, value: int
+) -> tuple[int, int, int, bytes, bytes]:
+    """(value, deadline, v, r, s) of a holder's permit for the bridge, valid for an hour."""
+    deadline = world.rpc.now() + 3600
+    kind = keccak(
+        text="Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+    )
+    content = encode(
+        ["bytes32", "address", "address", "uint256", "uint256", "uint256"],
+        [
+            kind,
+            holder.address,
+            world.bridge.address,
+            value,
+            world.token.call("nonces", holder.address),
+            deadline,
+        ],
+    )
+    separator = world.token.call("DOMAIN_SEPARATOR")
+    digest = keccak(b"\x19\x01" + separator + keccak(content))
+    signature = holder.key.sign_recoverable(digest, hasher=None)
+    return value, deadline, 27 + signature[64], signature[:32], signature[32:64]
+
+
 SKIP_REASONS = (
     "NONE",
     "ALREADY_RELEASED",
@@ -226,7 +253,7 @@ def build_world(
     rpc: Rpc,
     compiled: dict[str, Any] | None = None,
     *,
-    token: Contract | None = None,
+    token: dict[str, Any] | None = None,
     multiplier: int = ONE,
     capacity: int = CAPACITY,
     refill: int = REFILL,
@@ -234,14 +261,12 @@ def build_world(
     """Bridge, token, sanctions list; the bridge holds both roles and knows the asset."""
     fund_actors(rpc)
     sanctions = deploy(rpc, artifact("SanctionsList"), ISSUER, ISSUER)
-    if token is None:
-        token = deploy(rpc, artifact("XStockToken"), ISSUER, "Tesla", "TSLAx", ISSUER, multiplier)
-        token.must("setSanctionsList", sanctions.address, sender=ISSUER)
-        token.must("setPauser", ISSUER, sender=ISSUER)
+    named = ("Tesla", "TSLAx", ISSUER, multiplier)
+    asset = deploy(rpc, token or artifact("XStockToken"), ISSUER, *named)
     bridge = deploy_bridge(rpc, compiled)
-    token.must("setMinter", bridge.address, sender=ISSUER)
-    token.must("setBurner", bridge.address, sender=ISSUER)
-    bridge.must(
-        "registerAsset", ASSET, token.address, MINIMUM, capacity, refill, sender=ADMIN
-    )
-    return World(rpc, bridge, token, sanctions)
+    asset.must("setSanctionsList", sanctions.address, sender=ISSUER)
+    asset.must("setPauser", ISSUER, sender=ISSUER)
+    asset.must("setMinter", bridge.address, sender=ISSUER)
+    asset.must("setBurner", bridge.address, sender=ISSUER)
+    bridge.must("registerAsset", ASSET, asset.address, MINIMUM, capacity, refill, sender=ADMIN)
+    return World(rpc, bridge, asset, sanctions)
