@@ -1,0 +1,468 @@
+"""Puts a bridge on an EVM chain: contracts, assets, token roles; then the registry entry.
+
+May be stopped anywhere and started again: every transaction is signed and written to the state
+file before it is sent, and every step first asks the chain whether it is done already. Steps
+that depend on nothing go out together, so a deployment takes two blocks, not forty. A dry run
+asks the chain, sends nothing and yields what it would do. What another key must do (the owner
+of a token that exists already grants the roles) is yielded as `waiting` with its call data.
+Knows no command line: it yields steps, the caller shows them.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from eth_abi.abi import encode
+
+from xstock_chains.evm.abi import hex_of, selector, words
+from xstock_chains.evm.address import checksummed, to_wire
+from xstock_chains.evm.errors import artifact, reverted
+from xstock_chains.evm.heads import block_call, parse_header
+from xstock_chains.evm.reader import eth_call
+from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
+from xstock_chains.evm.signer import LocalSigner
+from xstock_chains.ports import PreparedTx, SendSlot
+from xstock_core.ids import AssetId, Domain, asset_id
+from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
+from xstock_runtime.hashing import keccak256
+
+_GAS_MAX: Final = 15_000_000
+_RECEIPT_TRIES: Final = 600
+_ONE: Final = 10**18
+
+
+class StepState(Enum):
+    """How a step stands."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    ALREADY = "already"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class DeployStep:
+    """One thing that was done, would be done, or must be done by somebody else."""
+
+    name: str
+    state: StepState
+    detail: str = ""
+    tx: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlan:
+    """An asset to register; without `token` a test token with this multiplier is deployed."""
+
+    symbol: str
+    token: bytes | None = None
+    multiplier: int = _ONE
+    minimum_shares: int = 1_000_000
+    bucket_shares: int = 10**15
+    bucket_refill_shares_per_second: int = 10**12
+
+    @property
+    def asset(self) -> AssetId:
+        """The asset's id."""
+        return asset_id(self.symbol, keccak256)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPlan:
+    """One chain's deployment; addresses are 20 bytes, `delay_seconds` is the admin's delay."""
+
+    chain: str
+    domain: Domain
+    chain_id: int
+    guards: tuple[bytes, ...]
+    threshold: int
+    agent: bytes
+    tokens: tuple[TokenPlan, ...]
+    block_time_ms: int
+    admin: bytes | None = None
+    """None: the deploying key."""
+    delay_seconds: int = 86_400
+    batch_items_max: int = 200
+    take_roles: bool = True
+
+
+@dataclass(slots=True)
+class DeployState:
+    """What is known of a deployment so far, kept in one JSON file."""
+
+    path: Path | None
+    chain_id: int = 0
+    genesis: str = ""
+    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """step name -> {raw, hash, address}: written before the transaction is sent."""
+
+    @classmethod
+    def load(cls, path: Path | None) -> "DeployState":
+        """Read the file if there is one."""
+        if path is None or not path.exists():
+            return cls(path)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return cls(path, document["chain_id"], document["genesis"], document["sent"])
+
+    def save(self) -> None:
+        """Write the file whole, or not at all."""
+        if self.path is None:
+            return
+        document = {"chain_id": self.chain_id, "genesis": self.genesis, "sent": self.sent}
+        beside = self.path.with_suffix(".part")
+        beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        beside.replace(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    """One transaction that a step needs; `done` if the chain shows its effect already."""
+
+    name: str
+    to: bytes | None
+    data: bytes
+    done: bool = False
+    owner: bytes | None = None
+    """Whose key must send it, where that is not ours."""
+
+
+class EvmDeployment:
+    """Deploys one chain's contracts by a plan, step by step."""
+
+    def __init__(
+        self, plan: DeployPlan, rpc: Rpc, signer: LocalSigner, clock: Clock, state: DeployState
+    ) -> None:
+        self.plan = plan
+        self.bridge: bytes = b""
+        self.tokens: dict[str, bytes] = {}
+        self.waiting: list[str] = []
+        self._rpc = rpc
+        self._signer = signer
+        self._clock = clock
+        self._state = state
+        self._deployed_block = 0
+        self._code_hash = b""
+
+    async def run(self, *, dry_run: bool = False) -> AsyncIterator[DeployStep]:
+        """Do what is missing, yielding each step; raises Fatal on another chain's state."""
+        await self._check_chain()
+        async for step in self._wave(await self._creations(), dry_run=dry_run):
+            yield step
+        if dry_run and not await self._has_code(self.bridge):
+            for action in self._blind_actions():
+                yield DeployStep(action, StepState.PLANNED)
+            return
+        async for step in self._wave(await self._configurations(), dry_run=dry_run):
+            yield step
+        if not dry_run:
+            await self._read_facts()
+
+    async def _check_chain(self) -> None:
+        chain_id, raw = await self._rpc.batch([("eth_chainId", []), block_call(0)])
+        found, genesis = quantity(chain_id, "eth_chainId"), parse_header(raw).hash.hex()
+        state = self._state
+        if found != self.plan.chain_id:
+            text = f"{self._rpc.host} is chain {found}, the plan is for {self.plan.chain_id}"
+            raise Fatal("WRONG_CHAIN", text, {"found": found})
+        if state.genesis and (state.chain_id, state.genesis) != (found, genesis):
+            text = f"the state file is of chain {state.chain_id} 0x{state.genesis}; use another"
+            raise Fatal("WRONG_CHAIN", text, {"found": genesis})
+        state.chain_id, state.genesis = found, genesis
+
+    # ------------------------------------------------------------------ what is to be done
+
+    async def _creations(self) -> list[_Action]:
+        plan, admin = self.plan, self.plan.admin or self._signer.identity
+        arguments = encode(
+            ["uint32", "address", "address", "address[]", "uint8", "uint256"],
+            [
+                int(plan.domain),
+                checksummed(admin),
+                checksummed(plan.agent),
+                [checksummed(guard) for guard in plan.guards],
+                plan.threshold,
+                plan.delay_seconds,
+            ],
+        )
+        actions = [_Action("bridge", None, _bytecode("XStockBridge") + arguments)]
+        for token in plan.tokens:
+            if token.token is not None:
+                self.tokens[token.symbol] = token.token
+                continue
+            owner = checksummed(self._signer.identity)
+            arguments = encode(
+                ["string", "string", "address", "uint256"],
+                [f"{token.symbol} test token", token.symbol, owner, token.multiplier],
+            )
+            data = _bytecode("XStockToken") + arguments
+            actions.append(_Action(f"token {token.symbol}", None, data))
+        return [await self._with_creation_done(action) for action in actions]
+
+    async def _with_creation_done(self, action: _Action) -> _Action:
+        sent = self._state.sent.get(action.name)
+        if sent is None or not await self._has_code(bytes.fromhex(sent["address"])):
+            return action
+        return _Action(action.name, None, action.data, done=True)
+
+    async def _has_code(self, address: bytes) -> bool:
+        if not address:
+            return False
+        code = await self._rpc.call("eth_getCode", hex_of(address), "latest")
+        return len(data_of(code, "eth_getCode")) > 0
+
+    async def _configurations(self) -> list[_Action]:
+        admin = self.plan.admin or self._signer.identity
+        calls: list[Call] = []
+        for token in self.plan.tokens:
+            address = self.tokens[token.symbol]
+            calls.append(
+                eth_call(self.bridge, selector("tokenOf(bytes32)") + token.asset, "latest")
+            )
+            calls.extend(
+                eth_call(address, selector(name), "latest")
+                for name in ("owner()", "minter()", "burner()", "pauser()")
+            )
+        answers = await self._rpc.batch_settled(calls)
+        actions: list[_Action] = []
+        for at, token in enumerate(self.plan.tokens):
+            found = [_address_or_none(answer) for answer in answers[5 * at : 5 * at + 5]]
+            actions.extend(self._token_actions(token, found, admin))
+        return actions
+
+    def _token_actions(
+        self, token: TokenPlan, found: Sequence[bytes | None], admin: bytes
+    ) -> list[_Action]:
+        registered, owner, minter, burner, pauser = found
+        address, symbol = self.tokens[token.symbol], token.symbol
+        register = selector("registerAsset(bytes32,address,uint64,uint64,uint64)") + encode(
+            ["bytes32", "address", "uint64", "uint64", "uint64"],
+            [
+                token.asset,
+                checksummed(address),
+                token.minimum_shares,
+                token.bucket_shares,
+                token.bucket_refill_shares_per_second,
+            ],
+        )
+        done = registered == address
+        actions = [_Action(f"register {symbol}", self.bridge, register, done=done, owner=admin)]
+        if not self.plan.take_roles:
+            return actions
+        for role, holder in (("Minter", minter), ("Burner", burner)):
+            data = selector(f"set{role}(address)") + to_wire(self.bridge)
+            done = holder == self.bridge
+            actions.append(_Action(f"set{role} {symbol}", address, data, done=done, owner=owner))
+        if token.token is None:
+            mine = self._signer.identity
+            data = selector("setPauser(address)") + to_wire(mine)
+            actions.append(_Action(f"setPauser {symbol}", address, data, done=pauser == mine))
+        return actions
+
+    def _blind_actions(self) -> list[str]:
+        return [
+            f"{what} {token.symbol}"
+            for token in self.plan.tokens
+            for what in ("register", "setMinter", "setBurner")
+        ]
+
+    # ------------------------------------------------------------------ doing it
+
+    async def _wave(
+        self, actions: Sequence[_Action], *, dry_run: bool
+    ) -> AsyncIterator[DeployStep]:
+        mine = self._signer.identity
+        open_actions = [action for action in actions if not action.done]
+        for action in actions:
+            if action.done:
+                self._note_creation(action)
+                yield DeployStep(action.name, StepState.ALREADY)
+        ours = [action for action in open_actions if action.owner in (None, mine)]
+        for action in open_actions:
+            if action not in ours:
+                yield self._for_somebody_else(action)
+        nonce = await self._nonce()
+        if dry_run:
+            for action in ours:
+                if action.to is None:
+                    self._created(action.name, create_address(mine, nonce))
+                    nonce += 1
+                yield DeployStep(action.name, StepState.PLANNED)
+            return
+        await self._send_all(ours, nonce)
+        for action in ours:
+            yield await self._await(action)
+
+    def _for_somebody_else(self, action: _Action) -> DeployStep:
+        owner = "nobody known" if action.owner is None else checksummed(action.owner)
+        to = "" if action.to is None else checksummed(action.to)
+        self.waiting.append(action.name)
+        detail = f"{owner} must send {hex_of(action.data)} to {to}"
+        return DeployStep(action.name, StepState.WAITING, detail)
+
+    async def _nonce(self) -> int:
+        account = hex_of(self._signer.identity)
+        return quantity(await self._rpc.call("eth_getTransactionCount", account, "latest"), "nonce")
+
+    async def _send_all(self, actions: Sequence[_Action], nonce: int) -> None:
+        """Sign, write down, then send; what was written down before is sent again as it was."""
+        if not actions:
+            return
+        fees = await self._fees()
+        for action in actions:
+            sent = self._state.sent.get(action.name)
+            if sent is not None and sent["nonce"] >= nonce:
+                continue
+            free = max([nonce, *self._nonces_after()])
+            self._state.sent[action.name] = await self._signed(action, free, fees)
+        self._state.save()
+        calls: list[Call] = [
+            ("eth_sendRawTransaction", [self._state.sent[action.name]["raw"]]) for action in actions
+        ]
+        await self._rpc.batch_settled(calls)
+
+    def _nonces_after(self) -> list[int]:
+        return [sent["nonce"] + 1 for sent in self._state.sent.values()]
+
+    async def _fees(self) -> dict[str, int]:
+        raw = await self._rpc.call("eth_getBlockByNumber", "latest", False)  # noqa: FBT003
+        base = quantity(raw.get("baseFeePerGas", "0x0"), "baseFeePerGas")
+        return {"maxFeePerGas": 2 * base + 2 * 10**9, "maxPriorityFeePerGas": 10**9}
+
+    async def _signed(self, action: _Action, nonce: int, fees: Mapping[str, int]) -> dict[str, Any]:
+        mine = self._signer.identity
+        call = {"from": hex_of(mine), "data": hex_of(action.data)}
+        if action.to is not None:
+            call["to"] = hex_of(action.to)
+        (answer,) = await self._rpc.batch_settled([("eth_estimateGas", [call])])
+        if isinstance(answer, RpcFault):
+            raise reverted(action.name, answer)
+        gas = min(quantity(answer, "eth_estimateGas") * 13 // 10, _GAS_MAX)
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": self.plan.chain_id,
+            "nonce": nonce,
+            "from": checksummed(mine),
+            "value": 0,
+            "data": hex_of(action.data),
+            "gas": gas,
+            **fees,
+        }
+        if action.to is not None:
+            fields["to"] = checksummed(action.to)
+        domain = self.plan.domain
+        slot = SendSlot(domain, self._signer.wire, str(nonce))
+        prepared = PreparedTx(domain, slot, json.dumps(fields).encode(), "", simulated=True)
+        signed = await self._signer.sign_transaction(prepared)
+        address = create_address(mine, nonce) if action.to is None else b""
+        return {
+            "raw": hex_of(signed.raw),
+            "hash": hex_of(signed.ref.id),
+            "nonce": nonce,
+            "address": address.hex(),
+        }
+
+    async def _await(self, action: _Action) -> DeployStep:
+        sent = self._state.sent[action.name]
+        for _ in range(_RECEIPT_TRIES):
+            receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
+            if receipt is not None:
+                break
+            await self._clock.sleep(0.1)
+        else:
+            text = f"{action.name}: no receipt of {sent['hash']} yet; run the deployment again"
+            raise Ambiguous("DEPLOY_PENDING", text, {"tx": sent["hash"]})
+        if quantity(receipt["status"], "status") != 1:
+            self._state.sent.pop(action.name)
+            self._state.save()
+            text = f"{action.name}: transaction {sent['hash']} failed; see its trace"
+            raise InvalidMessage("DEPLOY_REVERTED", text, {"tx": sent["hash"]})
+        self._note_creation(action)
+        return DeployStep(action.name, StepState.DONE, sent["address"], sent["hash"])
+
+    def _note_creation(self, action: _Action) -> None:
+        if action.to is None:
+            self._created(action.name, bytes.fromhex(self._state.sent[action.name]["address"]))
+
+    def _created(self, name: str, address: bytes) -> None:
+        if name == "bridge":
+            self.bridge = address
+        else:
+            self.tokens[name.removeprefix("token ")] = address
+
+    # ------------------------------------------------------------------ the registry entry
+
+    async def _read_facts(self) -> None:
+        receipt, code = await self._rpc.batch(
+            [
+                ("eth_getTransactionReceipt", [self._state.sent["bridge"]["hash"]]),
+                ("eth_getCode", [hex_of(self.bridge), "latest"]),
+            ]
+        )
+        if receipt is None:
+            raise Transient("NODE_BEHIND", "the bridge's deployment has no receipt yet; repeat")
+        self._deployed_block = quantity(receipt["blockNumber"], "blockNumber")
+        self._code_hash = keccak256(data_of(code, "eth_getCode"))
+
+    def chain_entry(self) -> dict[str, Any]:
+        """The chain's entry for the registry file, once `run` has ended."""
+        plan = self.plan
+        return {
+            "name": plan.chain,
+            "domain": int(plan.domain),
+            "family": "evm",
+            "network_id": plan.chain_id,
+            "genesis_hash": "0x" + self._state.genesis,
+            "finality": "finalized",
+            "block_time_ms": plan.block_time_ms,
+            "batch_items_max": plan.batch_items_max,
+            "bridges": [
+                {
+                    "address": checksummed(self.bridge),
+                    "deployed_block": self._deployed_block,
+                    "code_hash": hex_of(self._code_hash),
+                    "retired_block": None,
+                }
+            ],
+        }
+
+    def asset_entries(self) -> dict[str, dict[str, Any]]:
+        """symbol -> this chain's deployment of the asset for the registry file."""
+        return {
+            token.symbol: {
+                "chain": self.plan.chain,
+                "token": checksummed(self.tokens[token.symbol]),
+                "decimals": 18,
+                "kind": "evm_shares",
+                "minimum_shares": token.minimum_shares,
+            }
+            for token in self.plan.tokens
+        }
+
+
+def create_address(sender: bytes, nonce: int) -> bytes:
+    """The address of a contract created by `sender` with this nonce: keccak(rlp([s, n]))."""
+    if nonce == 0:
+        number = b"\x80"
+    elif nonce < 0x80:
+        number = bytes((nonce,))
+    else:
+        raw = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
+        number = bytes((0x80 + len(raw),)) + raw
+    content = b"\x94" + sender + number
+    return keccak256(bytes((0xC0 + len(content),)) + content)[12:]
+
+
+def _bytecode(name: str) -> bytes:
+    return bytes.fromhex(artifact(name)["bytecode"][2:])
+
+
+def _address_or_none(answer: Any) -> bytes | None:
+    """The address in a call's answer; None where the call is refused or the contract lacks it."""
+    if isinstance(answer, RpcFault):
+        return None
+    raw = data_of(answer, "address")
+    return words(raw, 1, "address")[0].to_bytes(32, "big")[12:] if len(raw) >= 32 else None

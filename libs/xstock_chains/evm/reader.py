@@ -1,0 +1,380 @@
+"""Reads one EVM chain: final observations in order, with no gap, or an error.
+
+The rule that makes a page complete: (1) its blocks are linked by parent hash beneath the hash
+that the node calls finalized and above the cursor's hash; (2) every log lies in one of them by
+hash; (3) a block without logs of ours is believed empty because its bloom excludes them, or
+because the node said so when asked by block hash; (4) burn counters are dense, and at the final
+head they equal the bridge's own `laneCounters` read at that very block hash. Where a node keeps
+no state that old, (4) waits for a snapshot taken at a recent block until that hash is final.
+One page costs two or three round trips, however many events it holds.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, word, words
+from xstock_chains.evm.chain import EvmChain, EvmToken
+from xstock_chains.evm.evidence import Evidence, Found
+from xstock_chains.evm.heads import Anchor, FinalChain, Header, block_call, parse_header
+from xstock_chains.evm.logs import Log, LogFilter, merge_logs
+from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
+from xstock_chains.ports import AssetSupply, Cursor, Page, Progress, SupplyReading
+from xstock_core.ids import AssetId, Domain
+from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
+from xstock_runtime.errors import InvalidMessage, ServiceError, Transient
+
+_CURSOR_VERSION: Final = 1
+_SPAN_AT_START: Final = 64
+_SNAPSHOTS_MAX: Final = 64
+_LANE_COUNTERS: Final = selector("laneCounters(uint32[])")
+_TOTAL_SUPPLY: Final = selector("totalSupply()")
+_MULTIPLIER: Final = selector("getCurrentMultiplier()")
+_MULTIPLIER_NONCE: Final = selector("multiplierNonce()")
+_IS_PAUSED: Final = selector("isPaused()")
+_INVENTORY_OF: Final = selector("inventoryOf(bytes32)")
+_ONE: Final = 10**18
+
+Lanes = dict[bytes, dict[int, int]]
+"""bridge address -> destination domain -> the last burn counter seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a cursor says: the last final block worked through, and every lane's counter."""
+
+    anchor: Anchor
+    lanes: Mapping[bytes, Mapping[int, int]]
+
+    def text(self) -> str:
+        """The cursor's opaque text."""
+        lanes = {
+            bridge.hex(): {str(to): count for to, count in sorted(counts.items())}
+            for bridge, counts in sorted(self.lanes.items())
+        }
+        block_hash = None if self.anchor.hash is None else self.anchor.hash.hex()
+        document = {"v": _CURSOR_VERSION, "n": self.anchor.number, "h": block_hash, "c": lanes}
+        return json.dumps(document, separators=(",", ":"))
+
+
+def parse_position(text: str, first_block: int) -> Position:
+    """The position in a cursor's text; raises InvalidMessage for one that is not ours."""
+    if not text:
+        return Position(Anchor(first_block - 1, None), {})
+    try:
+        document = json.loads(text)
+        if document["v"] != _CURSOR_VERSION:
+            raise ValueError("another version")
+        lanes = {
+            bytes.fromhex(bridge): {int(to): int(count) for to, count in counts.items()}
+            for bridge, counts in document["c"].items()
+        }
+        block_hash = None if document["h"] is None else bytes.fromhex(document["h"])
+        return Position(Anchor(int(document["n"]), block_hash), lanes)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "use a cursor of this adapter, or an empty one to start over"
+        message = f"cursor: {text[:100]!r} is not valid; {remedy}"
+        raise InvalidMessage("CURSOR_INVALID", message, {"cursor": text[:100]}) from error
+
+
+class EvmReader:
+    """`ChainReader` for one node of one EVM chain."""
+
+    def __init__(self, chain: EvmChain, rpc: Rpc) -> None:
+        self.chain = chain
+        self.evidence = Evidence(chain)
+        self._rpc = rpc
+        self._final = FinalChain(rpc, chain)
+        self._filter = LogFilter(chain)
+        self._span = _SPAN_AT_START
+        self._snapshots: deque[tuple[int, bytes, Lanes]] = deque(maxlen=_SNAPSHOTS_MAX)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._rpc.aclose()
+
+    async def finalized_head(self) -> BlockRef:
+        """The node's `finalized` block; raises Fatal on another chain or a broken finality."""
+        return (await self._final.head()).ref(self.chain.domain)
+
+    async def is_final(self, block: BlockRef) -> bool | None:
+        """True if this very block is final; False if another one is; None if not yet known."""
+        return await self._final.is_final(block)
+
+    async def read_page(self, after: Cursor, *, limit: int) -> Page:
+        """Final observations after the cursor, at most `limit` unless one block holds more."""
+        position = parse_position(after.text, self.chain.first_block)
+        head, linked = await self._final.follow(position.anchor)
+        if not linked:
+            ref = head.ref(self.chain.domain)
+            return Page((), after, through=ref, head=ref, more=False)
+        window = linked[: self._span]
+        logs, counted = await self._read_window(window, head)
+        found = self.evidence.observe({header.number: header for header in window}, logs)
+        kept, last = self._cut(found, window, limit)
+        lanes = self._count(position.lanes, kept)
+        if last is head:
+            await self._prove_counters(lanes, counted, head)
+        self._adapt(len(found), len(window), limit)
+        anchor = Anchor(last.number, last.hash)
+        return Page(
+            observations=tuple(observation for _, observation in kept),
+            cursor=Cursor(self.chain.domain, Position(anchor, lanes).text()),
+            through=last.ref(self.chain.domain),
+            head=head.ref(self.chain.domain),
+            more=last is not head,
+        )
+
+    async def _read_window(
+        self, window: Sequence[Header], head: Header
+    ) -> tuple[list[Log], list[Any]]:
+        """The logs of the window, and the counters at its end if that is the final head."""
+        logs_calls = self._filter.range_calls(window[0].number, window[-1].number)
+        counter_calls = self._counter_calls(head.hash) if window[-1] is head else []
+        try:
+            answers = await self._rpc.batch_settled(logs_calls + counter_calls)
+        except Transient:
+            self._shrink()
+            raise
+        for answer in answers[: len(logs_calls)]:
+            if isinstance(answer, RpcFault):
+                self._shrink()
+                raise self._rpc.refused("eth_getLogs", answer)
+        logs = merge_logs(answers[: len(logs_calls)])
+        suspects = self.suspects(window, logs)
+        if suspects:
+            calls = [call for one in suspects for call in self._filter.block_calls(one.hash)]
+            again = await self._rpc.batch(calls)
+            logs = merge_logs([*answers[: len(logs_calls)], *again])
+        return logs, answers[len(logs_calls) :]
+
+    def suspects(self, window: Sequence[Header], logs: Sequence[Log]) -> list[Header]:
+        """SECURITY: blocks whose emptiness is unproven; an empty list is no proof (F30)."""
+        return self._filter.suspects(window, logs)
+
+    def _cut(
+        self,
+        found: Sequence[Found],
+        window: Sequence[Header],
+        limit: int,
+    ) -> tuple[Sequence[Found], Header]:
+        """The whole blocks that fit the limit (at least one with something), and the last."""
+        if len(found) <= limit:
+            return found, window[-1]
+        first_out = found[limit][1].place.block.number
+        first_in = found[0][1].place.block.number
+        end = first_out - 1 if first_out > first_in else first_in
+        kept = [pair for pair in found if pair[1].place.block.number <= end]
+        return kept, window[end - window[0].number]
+
+    def _adapt(self, found: int, blocks: int, limit: int) -> None:
+        fitting = max(1, blocks * limit // found) if found else self._span * 2
+        self._span = min(fitting, self._span * 2, self.chain.facts.log_span_blocks)
+
+    def _shrink(self) -> None:
+        self._span = max(1, self._span // 2)
+
+    def _count(
+        self,
+        before: Mapping[bytes, Mapping[int, int]],
+        found: Iterable[Found],
+    ) -> Lanes:
+        """The lane counters after these burns; raises if they are not dense (INV-09)."""
+        lanes: Lanes = {bridge: dict(counts) for bridge, counts in before.items()}
+        for lane, _ in found:
+            if lane is None:
+                continue
+            bridge, destination, counter = lane
+            counts = lanes.setdefault(bridge, {})
+            expected = counts.get(destination, 0) + 1
+            if counter != expected:
+                raise self._gap(bridge, destination, expected, counter)
+            counts[destination] = counter
+        return lanes
+
+    def _gap(self, bridge: bytes, destination: int, expected: int, found: int) -> ServiceError:
+        facts = {"bridge": bridge.hex(), "destination": destination}
+        facts |= {"expected": expected, "found": found}
+        text = (
+            f"lane {int(self.chain.domain)}->{destination} of bridge 0x{bridge.hex()}: burn "
+            f"{expected} was expected and {found} found; the node hides or repeats logs"
+        )
+        if found > expected:
+            return Transient("LOGS_INCOMPLETE", text, facts)
+        return InvalidMessage("COUNTER_REPEATED", text, facts)
+
+    # ------------------------------------------------------------ completeness by counters
+
+    def _destinations(self) -> list[int]:
+        return [int(domain) for domain in Domain if domain is not self.chain.domain]
+
+    def _counter_calls(self, block_hash: bytes) -> list[Call]:
+        data = _LANE_COUNTERS + word(32) + uint_array(self._destinations())
+        return [eth_call(bridge.address, data, block_hash) for bridge in self.chain.bridges]
+
+    def _counters(self, answers: Sequence[Any]) -> Lanes | None:
+        """Counters per bridge; None if the node keeps no state of that block."""
+        lanes: Lanes = {}
+        for bridge, answer in zip(self.chain.bridges, answers, strict=True):
+            if isinstance(answer, RpcFault):
+                return None
+            raw = data_of(answer, "laneCounters")
+            counts = array_of_words(raw, "laneCounters") if raw else ()
+            lanes[bridge.address] = dict(zip(self._destinations(), counts, strict=False))
+        return lanes
+
+    async def _prove_counters(self, seen: Lanes, answers: Sequence[Any], head: Header) -> None:
+        """SECURITY: at the final head the bridge's own counters equal what was seen (INV-09)."""
+        counted = self._counters(answers)
+        if counted is None:
+            await self._prove_by_snapshot(seen, head)
+            return
+        for bridge in self.chain.bridges:
+            if bridge.retired_block is None:
+                self._compare(bridge.address, counted[bridge.address], seen)
+
+    def _compare(self, bridge: bytes, counted: Mapping[int, int], seen: Lanes) -> None:
+        for destination, count in counted.items():
+            have = seen.get(bridge, {}).get(destination, 0)
+            if have < count:
+                raise self._gap(bridge, destination, have, count)
+            if have > count:
+                raise InvalidMessage(
+                    "COUNTER_REPEATED",
+                    f"lane to {destination}: saw {have} burns, the bridge counted {count}",
+                    {"destination": destination, "seen": have, "counted": count},
+                )
+
+    async def _prove_by_snapshot(self, seen: Lanes, head: Header) -> None:
+        """Compare the newest snapshot whose block is final by now; take one for later."""
+        latest = parse_header(await self._rpc.call("eth_getBlockByNumber", "latest", False))  # noqa: FBT003
+        answers = await self._rpc.batch_settled(self._counter_calls(latest.hash))
+        lanes = self._counters(answers)
+        if lanes is None:
+            raise Transient("STATE_UNREADABLE", f"{self._rpc.host} cannot read its latest state")
+        while self._snapshots and self._snapshots[0][0] <= head.number:
+            number, block_hash, counted = self._snapshots.popleft()
+            if self._final.linked_hash(number) == block_hash:
+                self._at_least(seen, counted)
+        self._snapshots.append((latest.number, latest.hash, lanes))
+
+    def _at_least(self, seen: Lanes, counted: Lanes) -> None:
+        """Counters are dense, so seeing burn n or a later one means having seen them all."""
+        for bridge, counts in counted.items():
+            for destination, count in counts.items():
+                have = seen.get(bridge, {}).get(destination, 0)
+                if have < count:
+                    raise self._gap(bridge, destination, have, count)
+
+    # ------------------------------------------------------------ the other questions
+
+    async def re_observe(self, tx: TxRef) -> Sequence[Observation]:
+        """The observations of one transaction; none while it is not final or if it failed."""
+        receipt = await self._rpc.call("eth_getTransactionReceipt", hex_of(tx.id))
+        if receipt is None:
+            return ()
+        if not self.succeeded(receipt):
+            self.evidence.rejected["status"] += 1
+            return ()
+        block_hash = hex_of(data_of(receipt.get("blockHash"), "receipt.blockHash", 32))
+        raw = await self._rpc.call("eth_getBlockByHash", block_hash, False)  # noqa: FBT003
+        if raw is None:
+            return ()
+        header = parse_header(raw)
+        if await self._final.is_final(header.ref(self.chain.domain)) is not True:
+            return ()
+        logs = merge_logs([receipt.get("logs")])
+        found = self.evidence.observe({header.number: header}, logs)
+        return tuple(observation for _, observation in found)
+
+    def succeeded(self, receipt: Mapping[str, Any]) -> bool:
+        """SECURITY: a failed transaction has no effects, whatever logs a node shows for it."""
+        return quantity(receipt.get("status"), "receipt.status") == 1
+
+    async def read_pending(self) -> Sequence[Progress]:
+        """Burns in blocks after the final one, as the node sees them now; advisory."""
+        calls = [block_call("finalized"), block_call("latest")]
+        head, latest = (parse_header(raw) for raw in await self._rpc.batch(calls))
+        first = max(head.number + 1, latest.number - self.chain.facts.log_span_blocks)
+        if first > latest.number:
+            return ()
+        calls = self._filter.range_calls(first, latest.number)
+        logs = merge_logs(await self._rpc.batch(calls))
+        headers = {
+            log.block_number: Header(log.block_number, log.block_hash, b"", latest.time, 0)
+            for log in logs
+        }
+        return tuple(
+            Progress(
+                message=found.message,
+                tx=found.place.tx,
+                block_number=found.place.block.number,
+                blocks_behind_final=found.place.block.number - head.number,
+            )
+            for _, found in self.evidence.observe(headers, logs)
+            if isinstance(found, BurnFinal)
+        )
+
+    async def read_supply(self, assets: Sequence[AssetId]) -> SupplyReading:
+        """Supply and counters at the node's latest block, named by hash in every call."""
+        by_asset = self.chain.by_asset()
+        tokens = [by_asset[asset] for asset in assets if asset in by_asset]
+        latest = parse_header(await self._rpc.call("eth_getBlockByNumber", "latest", False))  # noqa: FBT003
+        calls = [call for token in tokens for call in self._supply_calls(token, latest.hash)]
+        counter_calls = self._counter_calls(latest.hash)
+        answers = await self._rpc.batch_settled(calls + counter_calls)
+        supplies = tuple(
+            self._supply(token, answers[at * 5 : at * 5 + 5]) for at, token in enumerate(tokens)
+        )
+        lanes = self._counters(answers[len(calls) :])
+        if lanes is None:
+            raise Transient("STATE_UNREADABLE", f"{self._rpc.host} cannot read its latest state")
+        counts = lanes[self.chain.bridge.address]
+        return SupplyReading(
+            block=latest.ref(self.chain.domain),
+            supplies=supplies,
+            lane_counters=tuple((Domain(to), count) for to, count in sorted(counts.items())),
+        )
+
+    def _supply_calls(self, token: EvmToken, block_hash: bytes) -> list[Call]:
+        return [
+            eth_call(token.address, _TOTAL_SUPPLY, block_hash),
+            eth_call(token.address, _MULTIPLIER, block_hash),
+            eth_call(token.address, _IS_PAUSED, block_hash),
+            eth_call(self.chain.bridge.address, _INVENTORY_OF + token.asset, block_hash),
+            eth_call(token.address, _MULTIPLIER_NONCE, block_hash),
+        ]
+
+    def _supply(self, token: EvmToken, answers: Sequence[Any]) -> AssetSupply:
+        """The token shows its supply in displayed units only: shares are the least number that
+        displays so, which is below the truth by less than 10^18 / multiplier units."""
+        for answer in answers[:4]:
+            if isinstance(answer, RpcFault):
+                raise self._rpc.refused(f"eth_call for {token.symbol}", answer)
+        (displayed,) = words(data_of(answers[0], "totalSupply"), 1, "totalSupply")
+        multiplier, _ = words(data_of(answers[1], "getCurrentMultiplier"), 2, "multiplier")
+        (paused,) = words(data_of(answers[2], "isPaused"), 1, "isPaused")
+        (inventory,) = words(data_of(answers[3], "inventoryOf"), 1, "inventoryOf")
+        if multiplier == 0:
+            text = f"{token.symbol} has multiplier 0; no shares can be derived"
+            raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": token.symbol})
+        epoch = 0
+        if not isinstance(answers[4], RpcFault):
+            (epoch,) = words(data_of(answers[4], "multiplierNonce"), 1, "multiplierNonce")
+        return AssetSupply(
+            asset=token.asset,
+            token_units=-(-displayed * _ONE // multiplier),
+            bridge_inventory_units=inventory,
+            decimals=token.decimals,
+            multiplier=multiplier,
+            multiplier_epoch=epoch,
+            paused=bool(paused),
+        )
+
+
+def eth_call(to: bytes, data: bytes, block: bytes | str) -> Call:
+    """A read of a contract at a block hash (EIP-1898) or a tag."""
+    where: Any = {"blockHash": hex_of(block)} if isinstance(block, bytes) else block
+    return ("eth_call", [{"to": hex_of(to), "data": hex_of(data)}, where])

@@ -1,0 +1,369 @@
+"""The deployment registry: which chains, bridges, assets, guards and limits make one bridge.
+
+One JSON file, read once at start and then immutable. Every service of a deployment reads the
+same file, so two of them can only differ in what they see, never in what they look for. It is
+parsed strictly: an unknown field, a threshold that two halves of the guards could both reach, a
+zero address or a finality other than `finalized` refuses the start (INV-12). It holds no secret.
+The fields are described in docs/chains/registry.md.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from xstock_core.ids import U64_MAX, Address32, AssetId, Domain, InvalidId, asset_id, parse_domain
+from xstock_runtime.errors import Fatal
+from xstock_runtime.hashing import keccak256
+
+Family = Literal["evm", "solana", "tron", "ton"]
+PERMIT_SECONDS_MAX: Final = 3600
+GUARDS_MAX: Final = 32
+"""The contract's own bound (GuardSet.GUARDS_MAX)."""
+
+
+class InvalidRegistry(Fatal):
+    """The registry cannot be used; names the field, its value and the remedy."""
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        shown = repr(value)[:200]
+        text = f"registry field {field}: {shown} is not valid; {remedy}"
+        super().__init__("REGISTRY_INVALID", text, {"field": field, "value": shown})
+        self.field = field
+
+
+def _hash32(value: object) -> object:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str) or not value.startswith("0x") or len(value) != 66:
+        raise ValueError("give 0x and 64 hexadecimal digits")
+    try:
+        raw = bytes.fromhex(value[2:])
+    except ValueError as error:
+        raise ValueError("give 0x and 64 hexadecimal digits") from error
+    if not any(raw):
+        raise ValueError("all zeros is what an unset field reads as; give the real hash")
+    return raw
+
+
+def _key_bytes(value: object) -> object:
+    if isinstance(value, bytes):
+        return value
+    text = value[2:] if isinstance(value, str) and value.startswith("0x") else value
+    if not isinstance(text, str) or len(text) not in (64, 66):
+        raise ValueError("give 33 bytes (compressed secp256k1) or 32 bytes (ed25519) in hex")
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError as error:
+        raise ValueError("give hexadecimal digits") from error
+    if not any(raw):
+        raise ValueError("all zeros is no public key; give the real one")
+    return raw
+
+
+def _domain(value: object) -> object:
+    if not isinstance(value, int):
+        raise ValueError("give the domain's number")
+    try:
+        domain = parse_domain(value)
+    except InvalidId as error:
+        raise ValueError(error.remedy) from error
+    if domain is Domain.CUSTODY:
+        raise ValueError("100 is custody, which is no chain; give 1 to 6")
+    return domain
+
+
+def _finality(value: str) -> str:
+    if value != "finalized":
+        raise ValueError('only "finalized" is accepted: providers define every other tag anew')
+    return value
+
+
+Hash32 = Annotated[bytes, BeforeValidator(_hash32)]
+PublicKey = Annotated[bytes, BeforeValidator(_key_bytes)]
+ChainDomain = Annotated[Domain, BeforeValidator(_domain)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9._-]+$")]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BridgeEntry(_Entry):
+    """One bridge contract on a chain; retired ones stay listed and stay watched."""
+
+    address: str
+    deployed_block: Annotated[int, Field(ge=0, le=U64_MAX)]
+    code_hash: Hash32
+    """keccak256 of the deployed code, as the self-test must find it."""
+    retired_block: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+    """The block after which burns of this bridge count for nothing; None while it is in use."""
+
+
+class ChainEntry(_Entry):
+    """One chain of this deployment."""
+
+    name: Name
+    domain: ChainDomain
+    family: Family
+    network_id: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    """The chain's own id in signatures (EVM and Tron: chain id; TON: global id)."""
+    genesis_hash: Hash32
+    finality: Annotated[str, AfterValidator(_finality)]
+    block_time_ms: Annotated[int, Field(ge=1, le=600_000)]
+    batch_items_max: Annotated[int, Field(ge=1, le=2000)]
+    bridges: Annotated[tuple[BridgeEntry, ...], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _one_in_use(self) -> Self:
+        used = [bridge for bridge in self.bridges if bridge.retired_block is None]
+        if len(used) != 1:
+            raise ValueError(f"{len(used)} bridges without retired_block; exactly one is in use")
+        _refuse_twice("address", (bridge.address.lower() for bridge in self.bridges))
+        return self
+
+    @property
+    def bridge(self) -> BridgeEntry:
+        """The bridge in use."""
+        return next(bridge for bridge in self.bridges if bridge.retired_block is None)
+
+
+class AssetDeployment(_Entry):
+    """An asset's token on one chain."""
+
+    chain: Name
+    token: str
+    decimals: Annotated[int, Field(ge=0, le=36)]
+    kind: Literal["evm_shares", "token_2022", "jetton"]
+    minimum_shares: Annotated[int, Field(ge=1, le=U64_MAX)]
+    """Least amount of a transfer from this chain, in 10^-8 shares."""
+
+
+class AssetEntry(_Entry):
+    """An asset and its deployments."""
+
+    symbol: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    deployments: Annotated[tuple[AssetDeployment, ...], Field(min_length=1, max_length=8)]
+
+    @property
+    def id(self) -> AssetId:
+        """keccak256("xstock:" + symbol)."""
+        return asset_id(self.symbol, keccak256)
+
+    def on(self, chain: str) -> AssetDeployment | None:
+        """The deployment on the chain with this name, if there is one."""
+        return next((found for found in self.deployments if found.chain == chain), None)
+
+
+class GuardEntry(_Entry):
+    """One supply-guard: its name, its public identity per chain family, its gRPC endpoint."""
+
+    id: Name
+    keys: Annotated[dict[Family, str], Field(min_length=1)]
+    endpoint: Annotated[str, Field(min_length=3, max_length=255)]
+
+
+class IssuerEntry(_Entry):
+    """A key that may sign issuance orders and VOIDs."""
+
+    key_id: Name
+    public_key: PublicKey
+
+
+class AttestorEntry(_Entry):
+    """A key of custody that may sign attestations and rejections."""
+
+    key_id: Name
+    public_key: PublicKey
+
+
+class Policy(_Entry):
+    """Limits that every guard applies; amounts in 10^-8 shares, times in seconds."""
+
+    attestation_age_seconds_max: Annotated[int, Field(ge=1, le=30 * 86_400)]
+    margin_bps: Annotated[int, Field(ge=0, le=10_000)]
+    """Hundredths of a percent of the attested shares that may not be used."""
+    permit_seconds: Annotated[int, Field(ge=30, le=PERMIT_SECONDS_MAX)]
+    """How long a signed release stays good; the contract refuses more than 3,600."""
+    order_seconds_max: Annotated[int, Field(ge=60, le=86_400)] = 86_400
+    """The longest life of an issuance order."""
+    bucket_shares: Annotated[int, Field(ge=1, le=U64_MAX)] = U64_MAX
+    """The guards' own release bucket per asset and lane: its capacity."""
+    bucket_refill_shares_per_second: Annotated[int, Field(ge=0, le=U64_MAX)] = U64_MAX
+    faulty_guards_max: Annotated[int, Field(ge=0, le=GUARDS_MAX)] = 0
+    """f: how many bad guards the deployment must survive; needs 2M - N > f."""
+
+
+class Registry(_Entry):
+    """One deployment of the bridge."""
+
+    deployment_id: Name
+    environment: Literal["development", "testnet", "production"]
+    chains: Annotated[tuple[ChainEntry, ...], Field(min_length=1, max_length=16)]
+    assets: Annotated[tuple[AssetEntry, ...], Field(max_length=4096)]
+    guards: Annotated[tuple[GuardEntry, ...], Field(min_length=1, max_length=GUARDS_MAX)]
+    threshold: int
+    guard_epoch: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    issuers: tuple[IssuerEntry, ...] = ()
+    attestors: tuple[AttestorEntry, ...] = ()
+    policy: Policy
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_threshold(self.threshold, len(self.guards), self.policy.faulty_guards_max)
+        _check_unique(self)
+        _check_addresses(self)
+        _check_deployments(self)
+        return self
+
+    def chain(self, which: Domain | str) -> ChainEntry:
+        """The chain with this domain or name; raises InvalidRegistry if it is not configured."""
+        for entry in self.chains:
+            if which in (entry.domain, entry.name):
+                return entry
+        known = ", ".join(entry.name for entry in self.chains)
+        raise InvalidRegistry("chains", which, f"configured are: {known}")
+
+    def asset(self, which: AssetId | str) -> AssetEntry:
+        """The asset with this id or symbol; raises InvalidRegistry if it is not configured."""
+        for entry in self.assets:
+            if which in (entry.symbol, entry.id):
+                return entry
+        shown = which.hex() if isinstance(which, bytes) else which
+        raise InvalidRegistry("assets", shown, "register the asset, or check the symbol")
+
+    def guard_identities(self, family: Family) -> tuple[str, ...]:
+        """The guards' public identities on a family, in the registry's order."""
+        return tuple(guard.keys[family] for guard in self.guards if family in guard.keys)
+
+
+def load_registry(path: Path) -> Registry:
+    """Read and check the registry file; raises InvalidRegistry."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        remedy = f"cannot read the file ({error.strerror}); check the path and its rights"
+        raise InvalidRegistry("file", str(path), remedy) from error
+    return parse_registry(text)
+
+
+def parse_registry(text: str) -> Registry:
+    """The registry in this JSON text; raises InvalidRegistry naming field, value and remedy."""
+    try:
+        json.loads(text, object_pairs_hook=_no_duplicates)
+        return Registry.model_validate_json(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRegistry("file", where, f"write valid JSON: {error.msg}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "registry"
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRegistry(field, _blamed(first["input"]), message) from error
+
+
+def _blamed(value: Any) -> Any:
+    return "see the remedy" if isinstance(value, dict | list | BaseModel) else value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise InvalidRegistry(key, f"given {count} times", "give every field once")
+    return dict(pairs)
+
+
+def _refuse_twice(field: str, values: Iterable[object]) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            shown = value.hex() if isinstance(value, bytes) else value
+            raise ValueError(f"{field} {shown} is given {count} times; give it once")
+
+
+def _check_threshold(threshold: int, guards: int, faulty: int) -> None:
+    """SECURITY: with M <= N/2 two halves of the guards could sign two truths (F83, INV-12)."""
+    if not guards // 2 < threshold <= guards:
+        least = guards // 2 + 1
+        raise ValueError(f"threshold {threshold} of {guards} guards; use {least} to {guards}")
+    if faulty and 2 * threshold - guards <= faulty:
+        raise ValueError(
+            f"threshold {threshold} of {guards} does not survive {faulty} bad guards; "
+            "2 x threshold - guards must exceed faulty_guards_max"
+        )
+
+
+def _check_unique(registry: Registry) -> None:
+    _refuse_twice("chains.name", (chain.name for chain in registry.chains))
+    _refuse_twice("chains.domain", (int(chain.domain) for chain in registry.chains))
+    _refuse_twice(
+        "chains.network_id", ((chain.family, chain.network_id) for chain in registry.chains)
+    )
+    _refuse_twice("assets.symbol", (asset.symbol for asset in registry.assets))
+    _refuse_twice("guards.id", (guard.id for guard in registry.guards))
+    for keys in (registry.issuers, registry.attestors):
+        _refuse_twice("key_id", (entry.key_id for entry in keys))
+        _refuse_twice("public_key", (entry.public_key for entry in keys))
+
+
+def _check_addresses(registry: Registry) -> None:
+    if not any(chain.family == "evm" for chain in registry.chains):
+        return
+    from xstock_chains.evm.address import parse_text
+
+    guards = []
+    for guard in registry.guards:
+        if "evm" not in guard.keys:
+            raise ValueError(f"guards.{guard.id}.keys.evm is missing; give the guard's address")
+        guards.append(parse_text(guard.keys["evm"], f"guards.{guard.id}.keys.evm"))
+    _refuse_twice("guards.keys.evm", guards)
+    for chain in (chain for chain in registry.chains if chain.family == "evm"):
+        for bridge in chain.bridges:
+            parse_text(bridge.address, f"chains.{chain.name}.bridges.address")
+
+
+def _check_deployments(registry: Registry) -> None:
+    families = {chain.name: chain.family for chain in registry.chains}
+    tokens: list[tuple[str, str]] = []
+    for asset in registry.assets:
+        _refuse_twice(f"assets.{asset.symbol}.chain", (one.chain for one in asset.deployments))
+        for one in asset.deployments:
+            if one.chain not in families:
+                raise ValueError(
+                    f"assets.{asset.symbol} is deployed on {one.chain!r}, which is no chain here"
+                )
+            _check_token(asset.symbol, one, families[one.chain])
+            tokens.append((one.chain, one.token.lower()))
+    _refuse_twice("assets.deployments.token", tokens)
+
+
+def _check_token(symbol: str, one: AssetDeployment, family: Family) -> None:
+    if family != "evm":
+        return
+    from xstock_chains.evm.address import parse_text
+
+    parse_text(one.token, f"assets.{symbol}.{one.chain}.token")
+    if one.kind != "evm_shares" or one.decimals != 18:
+        raise ValueError(
+            f"assets.{symbol} on {one.chain}: kind {one.kind}, decimals {one.decimals}; "
+            "an EVM token is evm_shares with 18 decimals"
+        )
+
+
+def wire_bridges(chain: ChainEntry) -> Sequence[Address32]:
+    """The wire forms of a chain's bridges; EVM family only until the others have adapters."""
+    from xstock_chains.evm.address import parse_text, to_wire
+
+    if chain.family != "evm":
+        raise InvalidRegistry("chains.family", chain.family, "no adapter for this family yet")
+    return [to_wire(parse_text(bridge.address)) for bridge in chain.bridges]

@@ -1,0 +1,1 @@
+"""The EVM adapter on real local nodes."""

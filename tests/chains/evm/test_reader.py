@@ -1,0 +1,109 @@
+"""Reading a real local chain: what is final is seen once, in order, and nothing else is."""
+
+from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
+from xstock_chains.ports import Cursor
+from xstock_core.ids import Domain
+from xstock_core.message import Kind
+from xstock_core.observation import BurnFinal, ReleaseFinal, TxRef, observation_id
+
+
+async def test_reader__a_burn_is_final__is_seen_with_the_contracts_own_facts(world: World) -> None:
+    await world.issue(10 * SHARE)
+    await world.approve()
+    receipt = await world.burn(3 * SHARE)
+    await world.finalize()
+    found, cursor = await world.read_all()
+    burns = [one for one in found if isinstance(one, BurnFinal)]
+    releases = [one for one in found if isinstance(one, ReleaseFinal)]
+    assert [(one.amount, one.recipient) for one in releases] == [(10 * SHARE, HOLDER.wire)]
+    (burn,) = burns
+    assert burn.message.kind is Kind.TRANSFER
+    assert burn.message.amount == 3 * SHARE
+    assert burn.message.recipient == ELSEWHERE
+    assert burn.message.asset == TSLA
+    assert burn.counter == 1
+    assert burn.place.tx.id.hex() == receipt["transactionHash"][2:]
+    again = await world.reader.read_page(cursor, limit=10)
+    assert again.observations == ()
+    assert again.cursor == cursor
+
+
+async def test_reader__multiplier_below_one__burn_and_release_are_proven_within_the_inventory(
+    world: World,
+) -> None:
+    await world.issue(7 * SHARE + 1, asset=SPY)
+    await world.approve()
+    await world.burn(2 * SHARE + 1, asset=SPY)
+    await world.burn(1001, asset=SPY, destination=Domain.MANTLE)
+    await world.finalize()
+    found, _ = await world.read_all()
+    amounts = [one.message.amount for one in found if isinstance(one, BurnFinal)]
+    assert amounts == [2 * SHARE + 1, 1001]
+
+
+async def test_reader__asked_again_by_transaction__tells_the_same_with_the_same_ids(
+    world: World,
+) -> None:
+    await world.issue(10 * SHARE)
+    await world.approve()
+    receipt = await world.burn(SHARE)
+    await world.finalize()
+    found, _ = await world.read_all()
+    tx = TxRef(world.chain.domain, bytes.fromhex(receipt["transactionHash"][2:]))
+    again = await world.reader.re_observe(tx)
+    wanted = [one for one in found if one.place.tx == tx]
+    assert [observation_id(one) for one in again] == [observation_id(one) for one in wanted]
+    assert len(again) == 1
+
+
+async def test_reader__pages_of_one__tell_the_same_as_one_page(world: World) -> None:
+    await world.issue(10 * SHARE)
+    await world.approve()
+    for _ in range(5):
+        await world.burn(SHARE)
+    await world.finalize()
+    whole, end = await world.read_all()
+    parts, end_of_parts = await world.read_all(limit=1)
+    assert parts == whole
+    assert end_of_parts == end
+    assert len([one for one in whole if isinstance(one, BurnFinal)]) == 5
+
+
+async def test_reader__a_burn_is_not_final__is_pending_and_on_no_page(world: World) -> None:
+    await world.issue(10 * SHARE)
+    await world.approve()
+    await world.finalize()
+    _, cursor = await world.read_all()
+    await world.burn(SHARE)
+    page = await world.reader.read_page(cursor, limit=10)
+    assert not [one for one in page.observations if isinstance(one, BurnFinal)]
+    (pending,) = await world.reader.read_pending()
+    assert pending.message.amount == SHARE
+    assert pending.blocks_behind_final == 2
+
+
+async def test_reader__supply__equals_what_was_issued_less_what_was_burned(world: World) -> None:
+    await world.issue(10 * SHARE)
+    await world.issue(7 * SHARE + 3, asset=SPY)
+    await world.approve()
+    await world.burn(3 * SHARE)
+    await world.burn(2 * SHARE + 1, asset=SPY)
+    reading = await world.reader.read_supply([TSLA, SPY])
+    tesla, spy = reading.supplies
+    assert tesla.token_units == 7 * SHARE * 10**10
+    net = spy.token_units - spy.bridge_inventory_units
+    assert abs(net - (5 * SHARE + 2) * 10**10) <= 10
+    assert spy.multiplier == 3 * 10**17
+    assert dict(reading.lane_counters)[Domain.BNB] == 2
+    assert await world.reader.is_final(reading.block) is None
+    await world.finalize()
+    assert await world.reader.is_final(reading.block) is True
+
+
+async def test_reader__empty_chain__page_reaches_the_head(world: World) -> None:
+    await world.mine(300)
+    _, cursor = await world.read_all()
+    head = await world.reader.finalized_head()
+    page = await world.reader.read_page(Cursor(world.chain.domain, cursor.text), limit=10)
+    assert page.through == head
+    assert not page.more
