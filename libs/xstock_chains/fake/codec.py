@@ -23,6 +23,7 @@ _ITEM: Final = struct.Struct(">BI32s32s32sQ")
 _COUNT: Final = struct.Struct(">I")
 _IDENTITY: Final = 20
 _SIGNATURE: Final = 65
+_HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _VERSION: Final = 1
 _TAG: Final = b"xstock/fake-release/1"
 
@@ -38,6 +39,11 @@ def recover_identity(digest: bytes, signature: bytes) -> bytes:
         raise InvalidMessage(
             "BAD_SIGNATURE",
             f"signature {signature.hex()!r} is not valid; give 65 bytes r, s, v with v 27 or 28",
+        )
+    if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
+        raise InvalidMessage(
+            "BAD_SIGNATURE",
+            f"signature {signature.hex()} has s in the upper half; its malleable twin is refused",
         )
     compact = signature[:-1] + bytes((signature[-1] - 27,))
     try:

@@ -1,0 +1,143 @@
+"""What a chain family gives the contract suite: its ports, and hands to move the chain with.
+
+One small driver per family lets Solana, Tron and TON join by writing this class and adding a
+line to `conftest.py`; the tests know nothing else of a family.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from xstock_chains.ports import (
+    BurnBuilder,
+    ChainAdmin,
+    ChainReader,
+    ChainWriter,
+    GuardSignature,
+    ReleaseCodec,
+    ReleaseOrder,
+    SignedTx,
+    Signer,
+    UnsignedBurn,
+)
+from xstock_core.amount import Shares
+from xstock_core.ids import Address32, AssetId, Domain, counter_nonce
+from xstock_core.observation import TxRef
+from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items
+
+SHARE = 100_000_000
+FOREIGN_BRIDGE = Address32(b"\0" * 12 + b"\x11" * 20)
+
+
+class ChainUnderTest(Protocol):
+    """One fresh deployment of one family, with one asset, a rich holder and three guards."""
+
+    domain: Domain
+    bridge: Address32
+    asset: AssetId
+    holder: Address32
+    recipient: Address32
+    """An account of this chain that accepts what it gets and holds nothing yet."""
+    elsewhere: Domain
+    """A destination that burns may name; its addresses have the EVM width."""
+    counted: bool
+    """Whether burns carry dense lane counters."""
+    reader: ChainReader
+    writer: ChainWriter
+    codec: ReleaseCodec
+    builder: BurnBuilder
+    admin: ChainAdmin
+    swapped_admin: ChainAdmin
+    """The self-test with another chain's registry entry."""
+    guards: Sequence[Signer]
+    threshold: int
+    relayer: Signer
+    relayer_address: Address32
+
+    def new_reader(self) -> ChainReader:
+        """Another reader with no memory, as after a restart."""
+        ...
+
+    async def burn(self, *amounts: int) -> Sequence[TxRef]:
+        """Burn these amounts of shares towards `elsewhere`, all in one block, and make it."""
+        ...
+
+    async def execute_burn(self, burn: UnsignedBurn) -> TxRef:
+        """Sign and send what the builder built, and make the block."""
+        ...
+
+    async def mine(self, blocks: int = 1) -> None:
+        """Make blocks with what waits for one."""
+        ...
+
+    async def finalize(self) -> None:
+        """Make everything that is in a block final."""
+        ...
+
+    async def drop(self, tx: TxRef) -> None:
+        """Reorganise a transaction that is not final out of the chain for good."""
+        ...
+
+    async def break_finality(self) -> None:
+        """Replace final blocks by others at the same heights, final in their turn."""
+        ...
+
+    async def time(self) -> int:
+        """The newest block's time in Unix seconds."""
+        ...
+
+    async def set_paused(self, *, paused: bool) -> None:
+        """Pause or un-pause the asset, in a block."""
+        ...
+
+    async def shares_of(self, holder: Address32) -> int:
+        """The holder's shares at the newest block."""
+        ...
+
+
+def item(
+    counter: int,
+    recipient: Address32,
+    asset: AssetId,
+    *,
+    action: Action = Action.RELEASE,
+    source: Domain = Domain.MANTLE,
+    amount: int = SHARE,
+) -> ReleaseItem:
+    """An item as if burned on another chain."""
+    nonce = counter_nonce(FOREIGN_BRIDGE, counter)
+    return ReleaseItem(action, source, nonce, asset, recipient, Shares(amount))
+
+
+async def batch_of(chain: ChainUnderTest, *items: ReleaseItem) -> ReleaseBatch:
+    """A batch for this chain that expires in ten minutes of its time."""
+    epoch = await chain.writer.guard_epoch()
+    deadline = await chain.time() + 600
+    return ReleaseBatch(chain.domain, chain.bridge, epoch, deadline, sorted_items(items))
+
+
+async def authorise(
+    chain: ChainUnderTest, batch: ReleaseBatch, guards: int | None = None
+) -> ReleaseOrder:
+    """The batch signed by so many guards, by default just enough."""
+    signers = chain.guards[: chain.threshold if guards is None else guards]
+    digest = chain.codec.digest(batch)
+    signatures = [GuardSignature(g.identity, await g.sign_digest(digest)) for g in signers]
+    return ReleaseOrder(batch, tuple(sorted(signatures, key=lambda s: s.signer)))
+
+
+async def signed_release(chain: ChainUnderTest, *items: ReleaseItem, used: int = 0) -> SignedTx:
+    """An authorised batch, prepared in the slot after `used` ones, and signed."""
+    order = await authorise(chain, await batch_of(chain, *items))
+    slots = [await chain.writer.next_slot(chain.relayer_address, ())]
+    for _ in range(used):
+        slots.append(await chain.writer.next_slot(chain.relayer_address, slots))
+    prepared = await chain.writer.prepare(order, slots[-1])
+    return await chain.relayer.sign_transaction(prepared)
+
+
+async def release(chain: ChainUnderTest, *items: ReleaseItem) -> SignedTx:
+    """Release the items and make the block."""
+    signed = await signed_release(chain, *items)
+    await chain.writer.broadcast(signed)
+    await chain.mine()
+    return signed

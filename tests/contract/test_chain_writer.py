@@ -1,0 +1,324 @@
+"""What every `ChainWriter` promises: nothing happens twice, and nothing is claimed unproven.
+
+Each release is judged by what the chain's own reader tells afterwards, not by the writer's word.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.contract.driver import (
+    SHARE,
+    ChainUnderTest,
+    authorise,
+    batch_of,
+    item,
+    release,
+    signed_release,
+)
+from tests.contract.test_chain_reader import read_all
+from xstock_chains.ports import ExecutionState, SendSlot, TxState
+from xstock_core.ids import Address32, AssetId, Domain
+from xstock_core.observation import (
+    CancelFinal,
+    Observation,
+    ReleaseFinal,
+    ReleaseSkipped,
+    SkipReason,
+)
+from xstock_core.release import Action, ExecutionKey, ReleaseItem
+from xstock_runtime.errors import InvalidMessage
+
+
+def key(chain: ChainUnderTest, of: ReleaseItem) -> ExecutionKey:
+    """The item's dedup key."""
+    return ExecutionKey(chain.domain, of.source, of.nonce)
+
+
+async def told(chain: ChainUnderTest, *kinds: type[Observation]) -> list[Observation]:
+    """Final observations of these kinds."""
+    await chain.finalize()
+    return [o for o in await read_all(chain) if isinstance(o, kinds)]
+
+
+async def test_writer__signed_batch__releases_exactly_its_items(chain: ChainUnderTest) -> None:
+    items = [item(n, chain.recipient, chain.asset, amount=n * SHARE) for n in (1, 2, 3)]
+    await release(chain, *items)
+    found = await told(chain, ReleaseFinal)
+    content = {
+        (o.nonce, o.asset, o.recipient, o.amount) for o in found if isinstance(o, ReleaseFinal)
+    }
+    assert content == {(i.nonce, i.asset, i.recipient, i.amount) for i in items}
+    assert await chain.shares_of(chain.recipient) == 6 * SHARE
+
+
+async def test_writer__find_executions__tells_released_from_cancelled_from_nothing(
+    chain: ChainUnderTest,
+) -> None:
+    """Reading one as the other would mint twice or lose the tokens."""
+    done = item(1, chain.recipient, chain.asset)
+    cancelled = item(2, chain.recipient, chain.asset, action=Action.CANCEL)
+    open_item = item(3, chain.recipient, chain.asset)
+    await release(chain, done, cancelled)
+    keys = [key(chain, one) for one in (open_item, cancelled, done)]
+    first = await chain.writer.find_executions(keys)
+    assert [e and e.state for e in first] == [
+        None,
+        ExecutionState.CANCELLED,
+        ExecutionState.RELEASED,
+    ]
+    assert [e.final for e in first if e] == [False, False]
+    await chain.finalize()
+    later = await chain.writer.find_executions(keys)
+    assert [e.final for e in later if e] == [True, True]
+    assert [e.key for e in later if e] == keys[1:]
+
+
+async def test_writer__same_nonce_of_another_source__is_another_key(
+    chain: ChainUnderTest,
+) -> None:
+    sources = [d for d in (Domain.BNB, Domain.MANTLE, Domain.TRON) if d is not chain.domain]
+    mine, other = (item(1, chain.recipient, chain.asset, source=d) for d in sources[:2])
+    await release(chain, mine)
+    found = await chain.writer.find_executions([key(chain, mine), key(chain, other)])
+    assert [e is None for e in found] == [False, True]
+
+
+async def test_writer__same_bytes_sent_again__are_harmless_before_and_after(
+    chain: ChainUnderTest,
+) -> None:
+    """F38, F40: a lost answer is met with the same bytes."""
+    signed = await signed_release(chain, item(1, chain.recipient, chain.asset))
+    refs = [await chain.writer.broadcast(signed) for _ in range(2)]
+    await chain.mine()
+    refs.append(await chain.writer.broadcast(signed))
+    await chain.finalize()
+    refs.append(await chain.writer.broadcast(signed))
+    assert set(refs) == {signed.ref}
+    assert len(await told(chain, ReleaseFinal)) == 1
+    assert await chain.shares_of(chain.recipient) == SHARE
+
+
+async def test_writer__prepared_again_for_the_same_slot__gives_the_same_bytes(
+    chain: ChainUnderTest,
+) -> None:
+    order = await authorise(chain, await batch_of(chain, item(1, chain.recipient, chain.asset)))
+    slot = await chain.writer.next_slot(chain.relayer_address, ())
+    first = await chain.writer.prepare(order, slot)
+    second = await chain.writer.prepare(order, slot)
+    assert first == second
+    assert first.simulated
+    assert first.slot == slot
+    assert await chain.relayer.sign_transaction(first) == await chain.relayer.sign_transaction(
+        second
+    )
+
+
+async def test_writer__transaction_lives__pending_then_included_then_final(
+    chain: ChainUnderTest,
+) -> None:
+    signed = await signed_release(chain, item(1, chain.recipient, chain.asset))
+    slot = signed.prepared.slot
+    assert (await chain.writer.status(signed.ref, slot)).state is TxState.PENDING
+    await chain.writer.broadcast(signed)
+    assert (await chain.writer.status(signed.ref, slot)).state is TxState.PENDING
+    await chain.mine()
+    included = await chain.writer.status(signed.ref, slot)
+    assert (included.state, included.succeeded) == (TxState.INCLUDED, True)
+    await chain.finalize()
+    final = await chain.writer.status(signed.ref, slot)
+    assert (final.state, final.succeeded) == (TxState.FINAL, True)
+    assert final.block is not None
+    assert await chain.reader.is_final(final.block) is True
+
+
+async def test_writer__fee_bump__takes_the_same_slot_and_only_one_lands(
+    chain: ChainUnderTest,
+) -> None:
+    """F43: a replacement replaces; DROPPED needs the final block that proves it."""
+    first = await signed_release(chain, item(1, chain.recipient, chain.asset))
+    slot = first.prepared.slot
+    bumped = await chain.writer.replace(first.prepared)
+    assert bumped is not None
+    assert bumped.slot == slot
+    second = await chain.relayer.sign_transaction(bumped)
+    assert second.ref != first.ref
+    await chain.writer.broadcast(first)
+    await chain.writer.broadcast(second)
+    await chain.mine()
+    assert (await chain.writer.status(second.ref, slot)).state is TxState.INCLUDED
+    assert (await chain.writer.status(first.ref, slot)).state is TxState.PENDING
+    await chain.finalize()
+    dropped = await chain.writer.status(first.ref, slot)
+    assert (dropped.state, bool(dropped.reason)) == (TxState.DROPPED, True)
+    assert (await chain.writer.status(second.ref, slot)).state is TxState.FINAL
+    assert await chain.shares_of(chain.recipient) == SHARE
+
+
+async def test_writer__transaction_reorganised_away__is_pending_not_dropped(
+    chain: ChainUnderTest,
+) -> None:
+    """F45: the same bytes land again; the chain holds one release."""
+    await chain.finalize()
+    signed = await release(chain, item(1, chain.recipient, chain.asset))
+    await chain.drop(signed.ref)
+    assert (await chain.writer.status(signed.ref, signed.prepared.slot)).state is TxState.PENDING
+    assert await chain.writer.find_executions(
+        [key(chain, item(1, chain.recipient, chain.asset))]
+    ) == (None,)
+    await chain.writer.broadcast(signed)
+    await chain.mine()
+    assert len(await told(chain, ReleaseFinal)) == 1
+
+
+async def test_writer__slots__follow_each_other_and_those_in_use(chain: ChainUnderTest) -> None:
+    used: list[SendSlot] = []
+    for _ in range(3):
+        used.append(await chain.writer.next_slot(chain.relayer_address, used))
+    assert len({slot.text for slot in used}) == 3
+    await release(chain, item(1, chain.recipient, chain.asset))
+    assert (await chain.writer.next_slot(chain.relayer_address, ())).text == used[1].text
+    assert (await chain.writer.next_slot(chain.relayer_address, used)).text not in {
+        slot.text for slot in used
+    }
+
+
+async def test_writer__gap_in_the_slots__is_healed_by_a_filler(chain: ChainUnderTest) -> None:
+    """F42: what waits behind a lost transaction moves once its slot is used up."""
+    waiting = await signed_release(chain, item(1, chain.recipient, chain.asset), used=1)
+    await chain.writer.broadcast(waiting)
+    await chain.mine()
+    assert (await chain.writer.status(waiting.ref, waiting.prepared.slot)).state is TxState.PENDING
+    gap = await chain.writer.next_slot(chain.relayer_address, ())
+    filler = await chain.writer.fill_slot(gap)
+    assert filler is not None
+    await chain.writer.broadcast(await chain.relayer.sign_transaction(filler))
+    await chain.mine(2)
+    assert len(await told(chain, ReleaseFinal)) == 1
+
+
+async def test_writer__item_done_already__is_skipped_with_an_event_and_never_twice(
+    chain: ChainUnderTest,
+) -> None:
+    """F46: two relayers racing are harmless."""
+    done = item(1, chain.recipient, chain.asset)
+    fresh = item(2, chain.recipient, chain.asset)
+    racing = await signed_release(chain, done, fresh, used=1)
+    await release(chain, done)
+    await chain.writer.broadcast(racing)
+    await chain.mine()
+    (skipped,) = await told(chain, ReleaseSkipped)
+    assert isinstance(skipped, ReleaseSkipped)
+    assert (skipped.nonce, skipped.reason) == (done.nonce, SkipReason.ALREADY_RELEASED)
+    assert len(await told(chain, ReleaseFinal)) == 2
+    assert await chain.shares_of(chain.recipient) == 2 * SHARE
+
+
+async def test_writer__item_would_be_skipped__simulation_names_it(chain: ChainUnderTest) -> None:
+    done = item(1, chain.recipient, chain.asset)
+    await release(chain, done)
+    signed = await signed_release(chain, done, item(2, chain.recipient, chain.asset))
+    assert [refused for refused, _ in signed.prepared.refused] == [key(chain, done)]
+    assert signed.prepared.refused[0][1]
+
+
+async def test_writer__cancelled_item__can_never_be_released(chain: ChainUnderTest) -> None:
+    """INV-02: the cancel excludes the release for ever."""
+    await release(chain, item(1, chain.recipient, chain.asset, action=Action.CANCEL))
+    await release(chain, item(1, chain.recipient, chain.asset))
+    assert len(await told(chain, CancelFinal)) == 1
+    (skipped,) = await told(chain, ReleaseSkipped)
+    assert isinstance(skipped, ReleaseSkipped)
+    assert skipped.reason is SkipReason.ALREADY_CANCELLED
+    assert await told(chain, ReleaseFinal) == []
+    assert await chain.shares_of(chain.recipient) == 0
+
+
+async def test_writer__released_item__can_never_be_cancelled(chain: ChainUnderTest) -> None:
+    """INV-02: otherwise its refund would be a second release."""
+    await release(chain, item(1, chain.recipient, chain.asset))
+    await release(chain, item(1, chain.recipient, chain.asset, action=Action.CANCEL))
+    assert await told(chain, CancelFinal) == []
+    (skipped,) = await told(chain, ReleaseSkipped)
+    assert isinstance(skipped, ReleaseSkipped)
+    assert skipped.reason is SkipReason.ALREADY_RELEASED
+
+
+async def test_writer__one_item_is_refused__the_others_of_the_batch_land(
+    chain: ChainUnderTest,
+) -> None:
+    """F58: a paused asset stays open and takes nobody down; it lands once un-paused."""
+    unknown = replace(item(1, chain.recipient, chain.asset), asset=AssetId(bytes(31) + b"\x05"))
+    cancel = item(2, chain.recipient, chain.asset, action=Action.CANCEL)
+    good = item(3, chain.recipient, chain.asset)
+    await release(chain, unknown, cancel, good)
+    (skipped,) = await told(chain, ReleaseSkipped)
+    assert isinstance(skipped, ReleaseSkipped)
+    assert (skipped.nonce, skipped.reason) == (unknown.nonce, SkipReason.ASSET_UNKNOWN)
+    assert len(await told(chain, ReleaseFinal, CancelFinal)) == 2
+
+
+async def test_writer__asset_paused__item_stays_open_until_it_is_not(
+    chain: ChainUnderTest,
+) -> None:
+    """F58: nothing is lost by a pause."""
+    waiting = item(1, chain.recipient, chain.asset)
+    await chain.set_paused(paused=True)
+    await release(chain, waiting)
+    (skipped,) = await told(chain, ReleaseSkipped)
+    assert isinstance(skipped, ReleaseSkipped)
+    assert skipped.reason is SkipReason.ASSET_PAUSED
+    assert await chain.writer.find_executions([key(chain, waiting)]) == (None,)
+    await chain.set_paused(paused=False)
+    await release(chain, waiting)
+    assert len(await told(chain, ReleaseFinal)) == 1
+
+
+async def test_writer__too_few_guards__nothing_could_land(chain: ChainUnderTest) -> None:
+    """F82, F84: no one key mints."""
+    batch = await batch_of(chain, item(1, chain.recipient, chain.asset))
+    slot = await chain.writer.next_slot(chain.relayer_address, ())
+    for signers in range(chain.threshold):
+        order = await authorise(chain, batch, signers)
+        with pytest.raises(InvalidMessage):
+            await chain.writer.prepare(order, slot)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": 2},
+        {"deadline": 1},
+        {"deadline": 2**40},
+        {"bridge": Address32(b"\0" * 12 + b"\x22" * 20)},
+    ],
+    ids=["epoch", "expired", "too_far", "bridge"],
+)
+async def test_writer__permit_for_another_time_or_place__could_not_land(
+    chain: ChainUnderTest, change: dict[str, int]
+) -> None:
+    """INV-08: a guard's signature is useless anywhere but where it was given for."""
+    batch = await batch_of(chain, item(1, chain.recipient, chain.asset))
+    order = await authorise(chain, replace(batch, **change))  # type: ignore[arg-type]
+    slot = await chain.writer.next_slot(chain.relayer_address, ())
+    with pytest.raises(InvalidMessage):
+        await chain.writer.prepare(order, slot)
+
+
+async def test_writer__content_changed_after_signing__could_not_land(
+    chain: ChainUnderTest,
+) -> None:
+    """INV-03, INV-08: the relayer can not change what was granted."""
+    batch = await batch_of(chain, item(1, chain.recipient, chain.asset))
+    order = await authorise(chain, batch)
+    richer = replace(batch, items=(item(1, chain.recipient, chain.asset, amount=2 * SHARE),))
+    slot = await chain.writer.next_slot(chain.relayer_address, ())
+    with pytest.raises(InvalidMessage):
+        await chain.writer.prepare(replace(order, batch=richer), slot)
+
+
+async def test_writer__key_of_another_destination__is_refused(chain: ChainUnderTest) -> None:
+    other = Domain.TRON if chain.domain is not Domain.TRON else Domain.TON
+    stranger = replace(key(chain, item(1, chain.recipient, chain.asset)), destination=other)
+    with pytest.raises(InvalidMessage):
+        await chain.writer.find_executions([stranger])
