@@ -1,0 +1,1 @@
+"""Where the gateway's ports meet PostgreSQL, Kafka records, gRPC clients and chains."""

@@ -1,0 +1,54 @@
+"""One chain's desk: the family's builder and reader, and how it spells transactions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xstock_chains.ports import (
+    BurnBuilder,
+    BurnRequest,
+    ChainReader,
+    CheckResult,
+    UnsignedBurn,
+)
+from xstock_chains.text import parse_tx, show_tx
+from xstock_core.ids import Address32, AssetId, Domain
+from xstock_core.observation import TxRef
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyDesk:
+    """ChainDesk over the ports of one chain."""
+
+    chain: Domain
+    family: str
+    builder: BurnBuilder
+    reader: ChainReader
+
+    async def check(self, request: BurnRequest) -> Sequence[CheckResult]:
+        """Every reason why the burn would fail now."""
+        return await self.builder.check(request)
+
+    async def build(self, request: BurnRequest, *, expires: int) -> UnsignedBurn:
+        """The transactions to sign."""
+        return await self.builder.build(request, expires=expires)
+
+    async def multiplier(self, asset: AssetId) -> int:
+        """The token's multiplier now, scaled by 10^18."""
+        reading = await self.reader.read_supply([asset])
+        return reading.supplies[0].multiplier
+
+    def parse_address(self, text: str) -> Address32:
+        """The wire form; raises InvalidId."""
+        return self.builder.parse_address(text)
+
+    def show_address(self, address: Address32) -> str:
+        """The chain's own text."""
+        return self.builder.show_address(address)
+
+    def parse_tx(self, text: str) -> TxRef:
+        """The transaction; raises InvalidId."""
+        return parse_tx(self.family, self.chain, text)
+
+    def show_tx(self, tx: TxRef) -> str:
+        """The chain's own text."""
+        return show_tx(self.family, tx)

@@ -1,0 +1,1 @@
+"""How the world reaches the gateway: the gRPC API and the Kafka topics."""

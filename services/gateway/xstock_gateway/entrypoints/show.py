@@ -1,0 +1,228 @@
+"""From views to the partner API's messages: names, text forms and times; no decisions."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from xstock_chains.registry import Registry
+from xstock_core.amount import displayed_decimal
+from xstock_core.ids import Address32, AssetId, Domain
+from xstock_core.message import Kind
+from xstock_core.observation import BlockRef, TxRef
+from xstock_gateway.handlers.ask import ChainSaid
+from xstock_gateway.ports import AssetBooks, BuiltBurn, ChainBooks, ChainDesk, Coverage
+from xstock_gateway.view import StepSeen, TransferView
+from xstock_wire.codec import block_to_wire
+from xstock_wire.reasons import explain
+from xstock_wire.v1 import bridge_pb2, common_pb2
+
+_CUSTODY = "custody"
+
+
+def timestamp(unix_ms: int) -> Timestamp:
+    """A protobuf timestamp."""
+    return Timestamp(seconds=unix_ms // 1000, nanos=unix_ms % 1000 * 1_000_000)
+
+
+class Presenter:
+    """Shows one deployment's values in people's words."""
+
+    def __init__(self, registry: Registry, desks: Mapping[Domain, ChainDesk]) -> None:
+        self._desks = desks
+        self._chains = {entry.domain: entry.name for entry in registry.chains}
+        self._symbols = {entry.id: entry.symbol for entry in registry.assets}
+
+    def chain(self, domain: int) -> str:
+        """The chain's name; the number for one that is not configured."""
+        if domain == Domain.CUSTODY:
+            return _CUSTODY
+        return self._chains.get(Domain(domain), str(domain)) if domain else ""
+
+    def symbol(self, asset: AssetId) -> str:
+        """The symbol; the hex id for an asset that is not configured."""
+        return self._symbols.get(asset, asset.hex())
+
+    def address(self, domain: Domain, address: Address32) -> str:
+        """The chain's own text form; hex for custody and unknown chains."""
+        desk = self._desks.get(domain)
+        return address.hex() if desk is None else desk.show_address(address)
+
+    def tx(self, tx: TxRef) -> str:
+        """The chain's own text form."""
+        desk = self._desks.get(tx.chain)
+        return tx.id.hex() if desk is None else desk.show_tx(tx)
+
+    def transfer(self, view: TransferView) -> bridge_pb2.Transfer:
+        """The whole transfer."""
+        message = view.message
+        shown = bridge_pb2.Transfer(
+            id=view.transfer_id,
+            revision=view.revision,
+            state=_state(view.state),
+            terminal=view.terminal,
+            funds_at=bridge_pb2.FundsAt.Value(f"FUNDS_AT_{view.funds_at}"),
+            steps=[self.step(step) for step in _steps(view)],
+            kind=Kind(message.kind).name,
+            source=self.chain(message.source),
+            destination=self.chain(message.destination),
+            symbol=self.symbol(message.asset),
+            shares=message.amount,
+            refund_to=self.address(message.source, message.refund_address),
+            recipient=self.address(message.destination, message.recipient),
+            message=message.pack(),
+            created_at=timestamp(view.created_ms),
+            updated_at=timestamp(view.updated_ms),
+        )
+        if view.state == "SEEN" and view.seen is not None:
+            shown.blocks_to_final = view.seen.blocks_behind_final
+        waiting = _waiting(view)
+        if waiting is not None:
+            shown.waiting_for.CopyFrom(waiting)
+        return shown
+
+    def step(self, step: StepSeen) -> bridge_pb2.Step:
+        """One step."""
+        return bridge_pb2.Step(
+            kind=step.kind,
+            chain=step.chain,
+            tx="" if step.tx is None else self.tx(step.tx),
+            block=None if step.block is None else block_to_wire(step.block),
+            at=timestamp(step.at_ms),
+            note=step.note,
+        )
+
+    def coverage(self, item: Coverage) -> bridge_pb2.ChainCoverage:
+        """How far one chain was read."""
+        return bridge_pb2.ChainCoverage(
+            chain=item.chain,
+            name=self.chain(item.chain),
+            through=block_to_wire(item.through),
+            head_number=item.head_number,
+            looked_at=timestamp(item.at_ms),
+        )
+
+    def said(self, item: ChainSaid) -> bridge_pb2.LookupCoverage:
+        """What one chain says about a query."""
+        return bridge_pb2.LookupCoverage(
+            chain=item.chain,
+            verdict=bridge_pb2.LookupVerdict.Value(f"LOOKUP_VERDICT_{item.verdict}"),
+            through=None if item.through is None else block_to_wire(item.through),
+            at=timestamp(item.at_ms),
+            blocks_to_final=item.blocks_to_final,
+            probable_chain=item.probable_chain,
+        )
+
+    def supply(self, books: AssetBooks) -> bridge_pb2.AssetSupply:
+        """One asset by one guard."""
+        known = books.attestation_sequence != 0
+        return bridge_pb2.AssetSupply(
+            asset=books.asset,
+            symbol=self.symbol(books.asset),
+            guard_id=books.guard_id,
+            chains=[_supply_on(chain) for chain in books.chains],
+            in_flight=books.in_flight,
+            orphaned=books.orphaned,
+            open_issuance=books.open_issuance,
+            unpaid_redemption=books.unpaid_redemption,
+            exposure=books.exposure,
+            cap=books.cap,
+            attestation_sequence=books.attestation_sequence,
+            attestation_as_of=timestamp(books.attestation_as_of * 1000) if known else None,
+            exposure_displayed=displayed_decimal(books.exposure, books.multiplier) if known else "",
+            multiplier=displayed_decimal(10**8, books.multiplier) if known else "",
+            halted=books.halted,
+        )
+
+
+def built_to_wire(built: BuiltBurn) -> bridge_pb2.BuildBurnResponse:
+    """A burn to sign; the payload document becomes the family's own field."""
+    document = json.loads(built.burn.payload)
+    response = bridge_pb2.BuildBurnResponse(
+        request_id=built.request_id,
+        expires_at=timestamp(built.burn.expires * 1000),
+        effects=list(built.burn.effects),
+        checks=[
+            bridge_pb2.Check(
+                name=check.name,
+                outcome=bridge_pb2.CHECK_OUTCOME_PASS,
+                text=check.found,
+                remedy=check.remedy,
+            )
+            for check in built.checks
+        ],
+        shares=built.shares,
+        displayed=built.displayed,
+    )
+    _fill_family(response, document)
+    return response
+
+
+def _fill_family(response: bridge_pb2.BuildBurnResponse, document: dict[str, Any]) -> None:
+    if document["family"] != "evm":
+        raise ValueError(f"no field of BuildBurnResponse carries family {document['family']!r}")
+    for transaction in document["transactions"]:
+        response.evm.transactions.add(
+            chain_id=int(transaction["chain_id"]),
+            to=transaction["to"],
+            data=bytes.fromhex(transaction["data"].removeprefix("0x")),
+            value=str(transaction["value"]),
+            gas=int(transaction["gas"]),
+            max_fee_per_gas=str(transaction["max_fee_per_gas"]),
+            max_priority_fee_per_gas=str(transaction["max_priority_fee_per_gas"]),
+            nonce=int(transaction["nonce"]),
+            effect=transaction["effect"],
+        )
+
+
+def _state(name: str) -> bridge_pb2.TransferState.ValueType:
+    return bridge_pb2.TransferState.Value(f"TRANSFER_STATE_{name}")
+
+
+def _steps(view: TransferView) -> list[StepSeen]:
+    """The relayer's steps, or what the watcher knows before the relayer has spoken."""
+    if view.relayer is not None:
+        return list(view.relayer.steps)
+    steps = []
+    if view.final is not None:
+        place = view.final.place
+        chain = int(view.message.source)
+        steps.append(StepSeen("FINAL", chain, place.tx, place.block, view.updated_ms, ""))
+    elif view.seen is not None:
+        note = "gone from the chain before it was final" if view.seen.vanished else "not final yet"
+        chain = int(view.message.source)
+        steps.append(StepSeen("BURN", chain, view.seen.tx, None, view.seen.at_ms, note))
+    return steps
+
+
+def _waiting(view: TransferView) -> bridge_pb2.WaitingFor | None:
+    if view.relayer is None or not view.relayer.reason:
+        return None
+    said = view.relayer
+    text, action = explain(said.reason) or (said.reason, "")
+    return bridge_pb2.WaitingFor(
+        reason=said.reason,
+        text=text,
+        until=timestamp(said.until * 1000) if said.until else None,
+        who=bridge_pb2.Who.Value(f"WHO_{said.who or 'NOBODY'}"),
+        action=action,
+    )
+
+
+def _supply_on(chain: ChainBooks) -> bridge_pb2.SupplyOnChain:
+    return bridge_pb2.SupplyOnChain(
+        chain=chain.chain,
+        shares=chain.ledger,
+        booked_through=None
+        if chain.booked_through is None
+        else block_to_wire(chain.booked_through),
+        reading="" if chain.reading is None else str(chain.reading),
+        decimals=chain.decimals,
+        reading_block=_block(chain.reading_block),
+        ledger_at_reading=chain.ledger_at_reading,
+    )
+
+
+def _block(block: BlockRef | None) -> common_pb2.BlockRef | None:
+    return None if block is None else block_to_wire(block)

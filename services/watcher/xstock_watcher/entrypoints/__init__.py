@@ -1,0 +1,1 @@
+"""The watcher's loops and its gRPC service."""
