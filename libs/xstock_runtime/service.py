@@ -153,6 +153,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _log_crash(error: BaseException) -> None:
     if isinstance(error, ServiceError):
-        _log.critical("service_crashed", code=error.code, error=error.message, **error.metadata)
+        _log.critical(
+            "service_crashed", code=error.code, error=error.message, metadata=error.metadata
+        )
     else:
         _log.critical("service_crashed", error=repr(error), exc_info=error)

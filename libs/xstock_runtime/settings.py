@@ -55,7 +55,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
             raise ValueError("must begin with postgresql://")
         return value
 

@@ -2,11 +2,24 @@
 
 import json
 import logging as stdlib_logging
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from xstock_runtime.logging import bound, configure, get_logger, redact
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """`configure` is for a whole process; leave none of it to the next test."""
+    root = stdlib_logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.mark.parametrize(
