@@ -73,12 +73,12 @@ ISSUER = an_address(77)
 def a_message(**changes: Any) -> TransferMessage:
     """A TRANSFER of one share, Ethereum to BNB; `counter` picks its nonce."""
     counter = changes.pop("counter", 1)
-    source = Domain(changes.get("source", Domain.ETHEREUM))
-    bridge = a_bridge(source)
+    source = changes.get("source", Domain.ETHEREUM)
+    bridge = an_address(1_000 + source)
     fields: dict[str, Any] = {
         "kind": Kind.TRANSFER,
         "source": source,
-        "destination": Domain.BNB if source is not Domain.BNB else Domain.ETHEREUM,
+        "destination": Domain.BNB if source != Domain.BNB else Domain.ETHEREUM,
         "nonce": counter_nonce(bridge, counter, keccak256),
         "source_bridge": bridge,
         "asset": TSLAX,
