@@ -1,0 +1,1 @@
+"""The relayer: observations in, authorized releases out, destination transactions sent once."""

@@ -1,0 +1,1 @@
+"""What touches the world: the books in PostgreSQL or memory, guards and watchers over gRPC."""

@@ -1,0 +1,69 @@
+"""Which transfers go into the next batch, and which M guards are asked to sign it.
+
+Pure. A batch is formed only from items that the same M guards granted: mixing grants would ask
+a guard to sign what it never judged. The oldest transfer always goes first, with the guards that
+granted most of what waits with it, so that a batch is large and nobody is overtaken for ever.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from xstock_core.ids import Address32, TransferId
+from xstock_core.refusal import Granted
+from xstock_core.release import ReleaseBatch, ReleaseItem, item_of, sorted_items
+from xstock_core.transfer import TransferState
+from xstock_relayer.model import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The guards to ask and the transfers to release, oldest first."""
+
+    guards: tuple[str, ...]
+    transfers: tuple[Transfer, ...]
+
+
+def granted_by(state: TransferState) -> frozenset[str]:
+    """The guards that grant this transfer now."""
+    return frozenset(str(r.guard) for r in state.rulings if isinstance(r.verdict, Granted))
+
+
+def choose(
+    waiting: Sequence[Transfer], *, needed: int, limit: int, shunned: Collection[str] = ()
+) -> Choice | None:
+    """The next batch of at most `limit` items, or None while no M guards agree on anything.
+
+    `waiting` is in order of age; `shunned` guards are asked only if there is no other way.
+    """
+    grants = [granted_by(transfer.state) for transfer in waiting]
+    popular = Counter(guard for granted in grants for guard in granted)
+    for granted in grants:
+        if len(granted) < needed:
+            continue
+        ranked = sorted(granted, key=lambda g: (g in shunned, -popular[g], g))
+        guards = frozenset(ranked[:needed])
+        pairs = zip(waiting, grants, strict=True)
+        # SECURITY: only what these same guards granted may be put before them.
+        taken = [transfer for transfer, by in pairs if guards <= by][:limit]
+        return Choice(tuple(sorted(guards)), tuple(taken))
+    return None
+
+
+def form(
+    transfers: Sequence[Transfer], *, bridge: bytes, epoch: int, deadline: int
+) -> tuple[ReleaseBatch, tuple[TransferId, ...]]:
+    """The batch of these transfers of one destination, and their ids in the items' order."""
+    by_item: dict[ReleaseItem, TransferId] = {}
+    destination = None
+    for transfer in transfers:
+        message = transfer.state.message
+        if message is None:
+            raise ValueError(f"transfer {transfer.id.hex()} has no message; it cannot be released")
+        by_item[item_of(message)] = transfer.id
+        destination = message.destination
+    if destination is None:
+        raise ValueError("a batch needs at least one transfer")
+    items = sorted_items(tuple(by_item))
+    batch = ReleaseBatch(destination, Address32(bridge), epoch, deadline, items)
+    return batch, tuple(by_item[item] for item in items)

@@ -1,0 +1,207 @@
+"""Observations in: a page from Kafka or from a watcher becomes one page of facts.
+
+Order, duplicates and delays do not matter: the transfer id is the inbox, and the core's facts
+commute. News about a key whose burn is unknown is kept (`Early`) and told once the burn comes.
+A watcher numbers its observations densely, so a hole in the numbers is a lost record: `Healer`
+asks the watcher for what is missing, at start, from time to time, and whenever garbage arrived.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from xstock_core.facts import (
+    BurnFinalized,
+    CancelFinalized,
+    Fact,
+    ReleaseFinalized,
+    ReleaseSkippedSeen,
+)
+from xstock_core.ids import Domain, TransferId
+from xstock_core.invariants import same_content
+from xstock_core.observation import (
+    BurnFinal,
+    CancelFinal,
+    MintParked,
+    Observation,
+    OrphanBurn,
+    ReleaseFinal,
+    ReleaseSkipped,
+    SkipReason,
+    TxRef,
+)
+from xstock_core.release import ExecutionKey, key_of
+from xstock_relayer.handlers.desk import Desk, News
+from xstock_relayer.model import Alarm, BatchId, Early, Numbered, Transfer
+from xstock_relayer.ports import Books, Gauges, Watcher
+from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Transient
+
+Outcome = ReleaseFinal | CancelFinal | ReleaseSkipped | MintParked
+_HOLES_MAX = 100_000
+
+
+class Intake:
+    """Takes pages of final observations."""
+
+    def __init__(self, books: Books, desk: Desk, clock: Clock, gauges: Gauges) -> None:
+        self._books = books
+        self._desk = desk
+        self._clock = clock
+        self._gauges = gauges
+        self.positions: dict[Domain, int] = {}
+        self._ahead: dict[Domain, set[int]] = {}
+
+    async def take(self, page: Sequence[Numbered]) -> None:
+        """Take a page in; when this returns it is in the books. Raises what commit raises."""
+        observations = [numbered.observation for numbered in page]
+        burns = [o for o in observations if isinstance(o, BurnFinal)]
+        news = News()
+        early = await self._early_for(burns, news)
+        for burn in burns:
+            news.facts.append((burn.transfer_id, BurnFinalized(burn)))
+        outcomes = [
+            o
+            for o in [*observations, *early]
+            if isinstance(o, ReleaseFinal | CancelFinal | ReleaseSkipped | MintParked)
+        ]
+        if outcomes:
+            await self._outcomes(outcomes, burns, news)
+        self._strange(observations, news)
+        news.change.positions = self._advanced(page)
+        await self._desk.record(news)
+        self.positions.update(news.change.positions)
+        self._gauges.count("observations", len(page))
+        closed = {o.asset for o in observations if isinstance(o, ReleaseFinal | CancelFinal)}
+        if closed or burns:
+            self._desk.hurry(closed, {burn.message.source for burn in burns})
+
+    async def _early_for(self, burns: Sequence[BurnFinal], news: News) -> list[Observation]:
+        if not burns or not self._desk.early_count:
+            return []
+        found = await self._books.early([key_of(burn.message) for burn in burns])
+        news.change.early_used += [early.key for early in found]
+        return [early.observation for early in found]
+
+    async def _outcomes(
+        self, outcomes: Sequence[Outcome], burns: Sequence[BurnFinal], news: News
+    ) -> None:
+        keys = {_key(outcome) for outcome in outcomes}
+        known = await self._books.transfers_of(sorted(keys, key=lambda k: (k.source, k.nonce)))
+        opening: dict[ExecutionKey, list[BurnFinal]] = {}
+        for burn in burns:
+            opening.setdefault(key_of(burn.message), []).append(burn)
+        skipped = [o.place.tx for o in outcomes if isinstance(o, ReleaseSkipped)]
+        batches = await self._books.batches_of(skipped) if skipped else {}
+        for outcome in outcomes:
+            key = _key(outcome)
+            ids = _targets(outcome, known.get(key, ()), opening.get(key, ()))
+            if not ids:
+                news.change.early.append(Early(key, outcome))
+                continue
+            for transfer_id in ids:
+                self._tell(news, transfer_id, outcome, batches)
+
+    def _tell(
+        self,
+        news: News,
+        transfer_id: TransferId,
+        outcome: Outcome,
+        batches: Mapping[TxRef, BatchId],
+    ) -> None:
+        match outcome:
+            case ReleaseFinal():
+                news.facts.append((transfer_id, ReleaseFinalized(outcome)))
+            case CancelFinal():
+                news.facts.append((transfer_id, CancelFinalized(outcome)))
+            case ReleaseSkipped(reason=reason, place=place):
+                found = batches.get(place.tx)
+                batch = found or BatchId(place.tx.id[:32])
+                news.facts.append((transfer_id, ReleaseSkippedSeen(batch, reason)))
+                if reason not in (SkipReason.ALREADY_RELEASED, SkipReason.ALREADY_CANCELLED):
+                    news.carried[transfer_id] = None
+            case MintParked(place=place):
+                batch = BatchId(place.tx.id[:32])
+                fact: Fact = ReleaseSkippedSeen(batch, SkipReason.RECIPIENT_REFUSED)
+                news.facts.append((transfer_id, fact))
+
+    def _strange(self, observations: Iterable[Observation], news: News) -> None:
+        """What names no transfer is recorded and shown, never dropped."""
+        now = self._clock.unix_ms()
+        for observation in observations:
+            if isinstance(observation, OrphanBurn):
+                detail = f"{observation.amount} of {observation.asset.hex()}: {observation.reason}"
+                scope = observation.nonce.hex()
+                news.change.alarms.append(Alarm("ORPHAN_BURN", scope, detail[:200], now))
+
+    def _advanced(self, page: Sequence[Numbered]) -> dict[Domain, int]:
+        """How far each chain's dense numbers reach without a hole after this page."""
+        moved: dict[Domain, int] = {}
+        for numbered in page:
+            if not numbered.sequence:
+                continue
+            chain = numbered.observation.place.block.chain
+            position = moved.get(chain, self.positions.get(chain, 0))
+            ahead = self._ahead.setdefault(chain, set())
+            if numbered.sequence > position and len(ahead) < _HOLES_MAX:
+                ahead.add(numbered.sequence)
+            while position + 1 in ahead:
+                position += 1
+                ahead.discard(position)
+            if position > self.positions.get(chain, 0):
+                moved[chain] = position
+        return moved
+
+    def reset(self, chain: Domain) -> None:
+        """Read this chain's watcher from the beginning: it numbers anew."""
+        self.positions[chain] = 0
+        self._ahead.pop(chain, None)
+
+
+class Healer:
+    """Fetches by number what Kafka did not bring, for one chain."""
+
+    def __init__(self, intake: Intake, watcher: Watcher, gauges: Gauges, page: int = 1000) -> None:
+        self._intake = intake
+        self._watcher = watcher
+        self._gauges = gauges
+        self._page = page
+
+    async def heal(self) -> int:
+        """Read on until the watcher has no more; how many were read. Raises Transient."""
+        chain = self._watcher.chain
+        latest = await self._watcher.latest_sequence()
+        if latest < self._intake.positions.get(chain, 0):
+            self._gauges.count("watcher_renumbered", chain=chain.name)
+            self._intake.reset(chain)
+        healed = 0
+        while True:
+            after = self._intake.positions.get(chain, 0)
+            page = await self._watcher.list_after(after, self._page)
+            if not page:
+                return healed
+            await self._intake.take(page)
+            if self._intake.positions.get(chain, 0) <= after:
+                raise Transient(
+                    "WATCHER_NOT_DENSE", f"{chain.name}: nothing at {after + 1}; asked again later"
+                )
+            healed += len(page)
+            self._gauges.count("healed", len(page), chain=chain.name)
+
+
+def _key(outcome: Outcome) -> ExecutionKey:
+    return ExecutionKey(outcome.destination, outcome.source, outcome.nonce)
+
+
+def _targets(
+    outcome: Outcome, known: Sequence[Transfer], opening: Sequence[BurnFinal]
+) -> set[TransferId]:
+    """The transfers an outcome is about: those it equals; all of its key if it equals none.
+
+    A forged record may have opened a second transfer under the key; the chain's word about the
+    real one must not be read as a broken promise of the forged one (INV-03).
+    """
+    candidates = {t.id: t.state.message for t in known}
+    candidates.update({burn.transfer_id: burn.message for burn in opening})
+    if isinstance(outcome, ReleaseFinal):
+        same = {key for key, m in candidates.items() if m is not None and same_content(outcome, m)}
+        return same or set(candidates)
+    return set(candidates)

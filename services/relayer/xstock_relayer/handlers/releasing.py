@@ -1,0 +1,298 @@
+"""From granted transfers to a batch in flight, for one destination.
+
+One batch is formed at a time, and the next one as soon as the previous is broadcast: nothing
+waits for finality. Signatures are asked of the M guards that granted every item; a refusal drops
+those items and the rest is formed again. A guard that does not answer is avoided next time, a
+signature that is not that guard's over this very batch is thrown away. How long to wait for more
+items grows with the load (`window_seconds`), so that one transfer alone is never kept waiting.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from xstock_chains.ports import ChainWriter, GuardSignature, ReleaseCodec, ReleaseOrder
+from xstock_core.facts import VerdictGiven
+from xstock_core.ids import Domain, GuardId, TransferId
+from xstock_core.refusal import Disposition, Reason, Refused
+from xstock_core.release import ExecutionKey, ReleaseBatch, key_of
+from xstock_relayer.handlers.desk import Desk, News, authorized
+from xstock_relayer.handlers.forming import Choice, choose, form
+from xstock_relayer.handlers.queues import backoff_ms
+from xstock_relayer.handlers.reviewing import Reviewer
+from xstock_relayer.handlers.sending import NotSent, Sender
+from xstock_relayer.model import Batch, GuardRefused, GuardSigned, Transfer, batch_id_of
+from xstock_relayer.ports import FinalTime, Gauges
+from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
+
+PERMIT_MARGIN_SECONDS = 60
+"""Kept off the longest permit: a guard's final head may trail ours by this much."""
+_EPOCH_MS = 10_000
+_FINAL_TIME_MS = 2_000
+_CANDIDATES_MAX = 4_000
+_REST_MS_MAX = 2_000
+
+
+@dataclass(slots=True)
+class _Terms:
+    """Epoch and final time of the destination, read a moment ago."""
+
+    epoch: int = 0
+    epoch_at_ms: int = -(10**12)
+    final_time: int = 0
+    final_at_ms: int = -(10**12)
+
+
+@dataclass(slots=True)
+class Releaser:
+    """Forms, has signed and sends the batches of one destination."""
+
+    chain: Domain
+    desk: Desk
+    sender: Sender
+    reviewers: Mapping[str, Reviewer]
+    writer: ChainWriter
+    codec: ReleaseCodec
+    final_time: FinalTime
+    clock: Clock
+    gauges: Gauges
+    resting_until_ms: int = 0
+    _terms: _Terms = field(default_factory=_Terms)
+    _failures: int = 0
+
+    def window_seconds(self) -> float:
+        """How long to let items gather before the next batch: 0 for a full one, 5 ms when the
+        destination is idle, more while others are in flight, at most 0.3 s."""
+        waiting = self.desk.ready[self.chain].fresh
+        if waiting >= self.desk.terms.batch_items_max[self.chain]:
+            return 0.0
+        if waiting <= 2 or not self.sender.pending:
+            return 0.005
+        return min(0.01 + 0.02 * self.sender.pending, 0.3)
+
+    async def tick(self) -> int:
+        """Form and send one batch; how many transfers it carries (0: nothing to do now)."""
+        if not self.sender.has_room or self.clock.unix_ms() < self.resting_until_ms:
+            return 0
+        waiting = self._waiting()
+        if not waiting:
+            return 0
+        try:
+            sent = await self._release(waiting)
+        except (Transient, Ambiguous, InvalidMessage) as error:
+            self._rest(error.code)
+            return 0
+        if sent:
+            self._failures = 0
+        return sent
+
+    def _rest(self, code: str) -> None:
+        """The destination or a guard is away: leave all of it alone for a short while."""
+        wait = min(backoff_ms(self._failures), _REST_MS_MAX)
+        self._failures += 1
+        self.resting_until_ms = self.clock.unix_ms() + wait
+        self.gauges.count("release_failures", chain=self.chain.name, code=code)
+
+    def _waiting(self) -> list[Transfer]:
+        queue = self.desk.ready[self.chain]
+        now = self.clock.unix_ms()
+        taken = [self.desk.open.get(key) for key in queue.take(now, _CANDIDATES_MAX)]
+        ours: list[Transfer] = []
+        for transfer in taken:
+            if transfer is None or not authorized(transfer.state):
+                continue
+            if self.desk.halted(transfer):
+                queue.postpone(transfer.id, now)
+            else:
+                ours.append(transfer)
+        return ours
+
+    async def _release(self, waiting: Sequence[Transfer]) -> int:
+        terms = self.desk.terms
+        shunned = {name for name, reviewer in self.reviewers.items() if not reviewer.healthy}
+        limit = terms.batch_items_max[self.chain]
+        choice = choose(waiting, needed=terms.threshold, limit=limit, shunned=shunned)
+        if choice is None:
+            self._postpone(waiting)
+            return 0
+        chosen = {transfer.id for transfer in choice.transfers}
+        queue = self.desk.ready[self.chain]
+        for transfer in waiting:
+            if transfer.id not in chosen:
+                queue.offer(transfer.id)
+        try:
+            return await self._send_choice(choice)
+        except BaseException:
+            for transfer in choice.transfers:
+                queue.offer(transfer.id)
+            raise
+
+    async def _send_choice(self, choice: Choice) -> int:
+        """Sign and send, dropping what guards or the destination refuse, until it is settled."""
+        transfers = list(choice.transfers)
+        for _ in range(4):
+            if not transfers:
+                return 0
+            batch, ids = await self._form(transfers)
+            answers = await self._ask(choice.guards, batch, ids)
+            refused = await self._take_refusals(answers)
+            if refused:
+                transfers = [t for t in transfers if t.id not in refused]
+                continue
+            signatures = self._signatures(batch, answers)
+            if signatures is None:
+                self._rest("SIGNATURE_MISSING")
+                break
+            order = ReleaseOrder(batch, signatures)
+            now = self.clock.unix_ms()
+            signed = Batch(batch_id_of(batch), order, ids, choice.guards, now)
+            outcome = await self.sender.send(signed)
+            if not isinstance(outcome, NotSent):
+                self.gauges.count("batches", chain=self.chain.name)
+                self.gauges.count("batch_items", len(ids), chain=self.chain.name)
+                return len(ids)
+            transfers = self._without(transfers, outcome)
+        for transfer in transfers:
+            if transfer.id in self.desk.open:
+                self.desk.ready[self.chain].offer(transfer.id)
+        return 0
+
+    async def _form(
+        self, transfers: Sequence[Transfer]
+    ) -> tuple[ReleaseBatch, tuple[TransferId, ...]]:
+        terms = self.desk.terms
+        permit = max(30, min(terms.permit_seconds, 3600) - PERMIT_MARGIN_SECONDS)
+        deadline = await self._final_time() + permit
+        return form(
+            transfers,
+            bridge=terms.bridges[self.chain],
+            epoch=await self._epoch(),
+            deadline=deadline,
+        )
+
+    async def _epoch(self) -> int:
+        now = self.clock.unix_ms()
+        if now - self._terms.epoch_at_ms >= _EPOCH_MS:
+            self._terms.epoch = await self.writer.guard_epoch()
+            self._terms.epoch_at_ms = now
+        return self._terms.epoch
+
+    async def _final_time(self) -> int:
+        now = self.clock.unix_ms()
+        if now - self._terms.final_at_ms >= _FINAL_TIME_MS:
+            self._terms.final_time = await self.final_time()
+            self._terms.final_at_ms = now
+        return self._terms.final_time
+
+    async def _ask(
+        self, guards: Sequence[str], batch: ReleaseBatch, ids: Sequence[TransferId]
+    ) -> dict[str, GuardSigned | GuardRefused | ServiceError]:
+        """All M at once. A lost reply is asked once more: the same request, the same permit."""
+
+        async def ask(name: str) -> GuardSigned | GuardRefused | ServiceError:
+            guard = self.reviewers[name].guard
+            try:
+                return await guard.sign(batch, ids)
+            except Ambiguous:
+                pass
+            except ServiceError as error:
+                return error
+            try:
+                return await guard.sign(batch, ids)
+            except ServiceError as error:
+                return error
+
+        answers = await asyncio.gather(*(ask(name) for name in guards))
+        return dict(zip(guards, answers, strict=True))
+
+    async def _take_refusals(
+        self, answers: Mapping[str, GuardSigned | GuardRefused | ServiceError]
+    ) -> set[TransferId]:
+        """Book what the guards refused now; those transfers leave the batch."""
+        news = News()
+        refused: set[TransferId] = set()
+        for name, answer in answers.items():
+            if not isinstance(answer, GuardRefused):
+                continue
+            for given in answer.verdicts:
+                verdict = _as_held(given.verdict) if isinstance(given.verdict, Refused) else None
+                refused.add(given.transfer_id)
+                if verdict is not None:
+                    fact = VerdictGiven(GuardId(name), verdict, given.sequence)
+                    news.facts.append((given.transfer_id, fact))
+        if news.facts:
+            await self.desk.record(news)
+            self._ask_again(answers, refused)
+        return refused
+
+    def _ask_again(
+        self,
+        answers: Mapping[str, GuardSigned | GuardRefused | ServiceError],
+        refused: set[TransferId],
+    ) -> None:
+        now = self.clock.unix_ms()
+        for name, answer in answers.items():
+            if isinstance(answer, GuardRefused):
+                for given in answer.verdicts:
+                    if given.transfer_id in self.desk.open:
+                        self.desk.reviews[name].postpone(given.transfer_id, now)
+        for transfer_id in refused:
+            kept = self.desk.open.get(transfer_id)
+            if kept is not None and authorized(kept.state):
+                self.desk.ready[self.chain].postpone(transfer_id, now)
+
+    def _signatures(
+        self,
+        batch: ReleaseBatch,
+        answers: Mapping[str, GuardSigned | GuardRefused | ServiceError],
+    ) -> tuple[GuardSignature, ...] | None:
+        """The M signatures, each checked to be that guard's; None if one is missing."""
+        signatures: list[GuardSignature] = []
+        for name, answer in answers.items():
+            if not isinstance(answer, GuardSigned):
+                if isinstance(answer, ServiceError):
+                    self.reviewers[name].rest(answer)
+                return None
+            try:
+                signer = self.codec.recover(batch, answer.signature)
+            except InvalidMessage as error:
+                self.reviewers[name].rest(error)
+                return None
+            expected = self.desk.terms.signers.get((self.chain, name), answer.signer)
+            # SECURITY: one foreign signature would make the destination refuse the whole batch.
+            if signer != expected:
+                self.reviewers[name].rest(InvalidMessage("WRONG_SIGNER", f"{name}: not its key"))
+                return None
+            signatures.append(GuardSignature(signer, answer.signature))
+        return tuple(signatures)
+
+    def _without(self, transfers: Sequence[Transfer], outcome: NotSent) -> list[Transfer]:
+        """What is left once the destination said which items it has done or would skip."""
+        if outcome.reverts:
+            self._terms = _Terms()
+            self.gauges.count("batch_reverts", chain=self.chain.name)
+            self._postpone(transfers)
+            return []
+        away: set[ExecutionKey] = set(outcome.done) | {key for key, _ in outcome.refused}
+        self._postpone([t for t in transfers if _key(t) in away])
+        return [t for t in transfers if _key(t) not in away]
+
+    def _postpone(self, transfers: Sequence[Transfer]) -> None:
+        queue, now = self.desk.ready[self.chain], self.clock.unix_ms()
+        for transfer in transfers:
+            if transfer.id in self.desk.open:
+                queue.postpone(transfer.id, now)
+
+
+def _key(transfer: Transfer) -> ExecutionKey | None:
+    message = transfer.state.message
+    return key_of(message) if message is not None else None
+
+
+def _as_held(verdict: Refused) -> Refused:
+    """A guard that has forgotten its grant is asked again, not believed to have rejected."""
+    forgotten = (Reason.NOT_GRANTED, Reason.DEADLINE_OUT_OF_RANGE, Reason.EPOCH_UNKNOWN)
+    if verdict.reason in forgotten:
+        return replace(verdict, disposition=Disposition.HOLD)
+    return verdict
