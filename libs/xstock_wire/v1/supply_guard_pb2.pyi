@@ -142,19 +142,25 @@ class SignItem(_message.Message):
 
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """The granted transfer."""
     action: Global___ReleaseAction.ValueType
     """What to do with it."""
+    @_builtins.property
+    def authority(self) -> _common_pb2.SignedPaper:
+        """The paper that permits a CANCEL: the issuer's "issue-void" of this order."""
+
     def __init__(
         self,
         *,
         transfer_id: _builtins.bytes = ...,
         action: Global___ReleaseAction.ValueType = ...,
+        authority: _common_pb2.SignedPaper | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "authority", b"authority", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
