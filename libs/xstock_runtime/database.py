@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -167,9 +167,11 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except asyncpg.TargetServerAttributeNotMatched as error:
-            raise _read_only(self._url) from error
         except Exception as error:
+            if any(
+                isinstance(each, asyncpg.TargetServerAttributeNotMatched) for each in _chain(error)
+            ):
+                raise _read_only(self._url) from error
             raise await self._typed(error) from error
 
     @asynccontextmanager
@@ -308,29 +310,36 @@ def classify(error: BaseException, *, committing: bool = False) -> BaseException
 
 def sqlstate(error: BaseException) -> str | None:
     """The five-character SQLSTATE behind an error, None if the server did not speak."""
-    cause: BaseException | None = error
-    while cause is not None:
-        for candidate in (cause, getattr(cause, "orig", None)):
-            state = getattr(candidate, "sqlstate", None)
-            if isinstance(state, str):
-                return state
-        cause = cause.__cause__
+    for cause in _chain(error):
+        state = getattr(cause, "sqlstate", None)
+        if isinstance(state, str):
+            return state
     return None
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what is behind it: SQLAlchemy wraps the driver's errors twice."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "orig", None) or cause.__cause__
+
+
+_LOST_LINK = (
+    OSError,
+    TimeoutError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.TargetServerAttributeNotMatched,
+    asyncpg.CannotConnectNowError,
+)
+
+
 def _is_disconnect(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError):
-        state = sqlstate(error)
-        return error.connection_invalidated or (state or "").startswith("08")
-    return isinstance(
-        error,
-        OSError
-        | TimeoutError
-        | asyncpg.InterfaceError
-        | asyncpg.ConnectionDoesNotExistError
-        | asyncpg.TargetServerAttributeNotMatched
-        | asyncpg.CannotConnectNowError,
-    )
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if isinstance(error, asyncpg.InterfaceError) or (sqlstate(error) or "").startswith("08"):
+        return True
+    return any(isinstance(cause, _LOST_LINK) for cause in _chain(error))
 
 
 def _first_line(error: BaseException) -> str:
