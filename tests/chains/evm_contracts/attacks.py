@@ -7,7 +7,7 @@ here is untested and no test here is a test of nothing.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chains.evm_contracts import batch
@@ -525,8 +525,12 @@ def refund_to_the_bridge(world: World) -> str:
 def burn_unbound_shares(world: World) -> str:
     """At a multiplier below one the cheap path cannot burn every number of shares."""
     world.fund(10**9)
-    results = {ending(world, lambda n=n: world.burn(10**8 + n)) for n in range(5)}
-    return "EXACT" if results == {HARM} else HARM
+    try:
+        for amount in range(10**8, 10**8 + 5):
+            world.burn(amount)
+    except Reverted:
+        return HARM
+    return "EXACT"
 
 
 def mint_unbound_shares(world: World) -> str:

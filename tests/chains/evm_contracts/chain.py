@@ -226,7 +226,8 @@ def _mined(rpc: Rpc, request: dict[str, Any]) -> dict[str, Any]:
 
 def deploy(rpc: Rpc, compiled: dict[str, Any], sender: str, *args: Any) -> Contract:
     """Deploy compiler output with constructor arguments; raises Reverted."""
-    inputs = next((i["inputs"] for i in compiled["abi"] if i["type"] == "constructor"), [])
+    constructors = [item for item in compiled["abi"] if item["type"] == "constructor"]
+    inputs = constructors[0]["inputs"] if constructors else []
     data = compiled["bytecode"] + encode([_type(p) for p in inputs], args).hex()
     request = {"from": sender, "data": data, "gas": hex(TRANSACTION_GAS)}
     receipt = _mined(rpc, request)
