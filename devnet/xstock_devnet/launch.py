@@ -13,9 +13,10 @@ import pwd
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 UNPRIVILEGED_USER = "nobody"
@@ -58,7 +59,10 @@ def drop_root() -> None:
         return
     entry = pwd.getpwnam(UNPRIVILEGED_USER)
     libc = ctypes.CDLL(None, use_errno=True)
-    _checked("PR_SET_KEEPCAPS", libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+    # keeps capabilities over setuid, and makes access(2), by which PostgreSQL finds its own
+    # programs, respect them
+    kept = libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    _checked("PR_SET_SECUREBITS", kept)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
