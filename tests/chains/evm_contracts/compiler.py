@@ -7,10 +7,13 @@ run of the compiler, without optimisation, and kept under build/ by the hash of 
 
 import hashlib
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.chains.evm_contracts.chain import ROOT
@@ -31,6 +34,11 @@ class Change:
     file: str
     old: str
     new: str
+
+
+def node_binary() -> str:
+    """Node from the PATH or, where none is installed, from the wheel beside this Python."""
+    return shutil.which("node") or str(Path(sys.executable).parent / "node")
 
 
 class StaleMutation(Exception):
@@ -78,7 +86,7 @@ def _compile(jobs: Mapping[str, Sources]) -> dict[str, dict[str, Any]]:
     if not jobs:
         return {}
     run = subprocess.run(
-        ["node", str(SOURCES / "build.mjs"), "--stdin"],
+        [node_binary(), str(SOURCES / "build.mjs"), "--stdin"],
         input=json.dumps(jobs).encode(),
         capture_output=True,
         check=False,

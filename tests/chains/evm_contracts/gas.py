@@ -5,10 +5,18 @@ counter have been written before, the token has a sanctions list that is asked p
 two guards of three sign. "existing" recipients hold shares already, "fresh" ones do not.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tests.chains.evm_contracts.batch import RELEASE, Item, nonce_of
-from tests.chains.evm_contracts.world import HOLDER, SOURCE_BRIDGE, World, account
+from tests.chains.evm_contracts.chain import running_anvil
+from tests.chains.evm_contracts.world import (
+    CHAIN_ID,
+    HOLDER,
+    SOURCE_BRIDGE,
+    World,
+    account,
+    build_world,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +62,20 @@ def measure_burn_gas(world: World) -> int:
 def _item(world: World, counter: int, recipient: str) -> Item:
     nonce = nonce_of(SOURCE_BRIDGE, counter)
     return Item(1, nonce, world.asset, recipient, 100_000_000 + counter % 1000, RELEASE)
+
+
+def measure_gas() -> dict[str, int]:
+    """All figures on an anvil of their own: release_<batch>_<recipient> per item, and burn."""
+    with running_anvil("--chain-id", str(CHAIN_ID)) as rpc:
+        world = build_world(rpc)
+        releases = [measure_release_gas(world, batch) for batch in (1, 10, 50)]
+        figures = {
+            f"release_{release.batch}_{recipient}": gas
+            for release in releases
+            for recipient, gas in asdict(release).items()
+            if recipient != "batch"
+        }
+        return figures | {
+            "release_first_in_word": measure_first_in_word_gas(world),
+            "burn": measure_burn_gas(world),
+        }

@@ -1,13 +1,23 @@
 """Burns into the bridge: what they emit, what they count, what they refuse."""
 
 import json
+from typing import Any
 
 import pytest
 from eth_abi.abi import encode
 
 from tests.chains.evm_contracts import batch
 from tests.chains.evm_contracts.batch import nonce_of, wire
-from tests.chains.evm_contracts.chain import ROOT, Reverted, Rpc, deploy, running_anvil, send_raw
+from tests.chains.evm_contracts.chain import (
+    ROOT,
+    Receipt,
+    Reverted,
+    Rpc,
+    artifact,
+    deploy,
+    running_anvil,
+    send_raw,
+)
 from tests.chains.evm_contracts.world import (
     ADMIN,
     AGENT,
@@ -24,9 +34,9 @@ from tests.chains.evm_contracts.world import (
     STRANGER,
     UNIT,
     World,
-    account,
     build_world,
     deploy_bridge,
+    fund_actors,
     sign_token_permit,
 )
 from xstock_core.message import Kind, make_message
@@ -36,9 +46,9 @@ pytestmark = pytest.mark.chains
 VECTORS = json.loads((ROOT / "tests/core/vectors.json").read_text())
 
 
-def _refused(world: World, *arguments: object, **changes: object) -> str:
+def _refused(world: World, amount: int, **changes: Any) -> str:
     with pytest.raises(Reverted) as refusal:
-        world.burn(*arguments, **changes)  # type: ignore[arg-type]
+        world.burn(amount, **changes)
     return world.error(refusal.value)
 
 
@@ -204,7 +214,7 @@ def _holder_with_key(world: World) -> batch.Guard:
     return holder
 
 
-def _burn_with_permit(world: World, sender: str, signed: tuple[object, ...]):  # type: ignore[no-untyped-def]
+def _burn_with_permit(world: World, sender: str, signed: tuple[object, ...]) -> Receipt:
     burn = (ASSET, 10**8, ETHEREUM, wire(RECIPIENT), sender)
     return world.bridge.must("bridgeOutWithPermit", *burn, *signed, sender=sender)
 
@@ -218,10 +228,7 @@ def test_burn__of_the_first_golden_vector__rebuilds_its_transfer_id() -> None:
     first_account = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
     sender = "0x" + vector["refund_address"][24:]
     with running_anvil("--chain-id", "1", "--hardfork", "paris") as rpc:
-        from tests.chains.evm_contracts import world as setting
-        from tests.chains.evm_contracts.chain import artifact
-
-        setting.fund_actors(rpc)
+        fund_actors(rpc)
         guards = [g.address for g in GUARDS]
         bridge = deploy(
             rpc, artifact("XStockBridge"), first_account, 1, ADMIN, AGENT, guards, 2, 600
@@ -288,4 +295,3 @@ def test_release__of_a_golden_vector__emits_the_message_content(
     }
     assert world.is_released(item)
     assert not world.is_cancelled(item)
-    assert account("nobody") != item.recipient

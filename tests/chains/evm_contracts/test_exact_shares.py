@@ -31,7 +31,6 @@ from tests.chains.evm_contracts.world import (
 pytestmark = pytest.mark.chains
 
 MULTIPLIERS = (
-    1,
     10**9 + 7,
     10**15 + 1,
     THIRD,
@@ -44,7 +43,7 @@ MULTIPLIERS = (
     123_456_789_012_345_678_901,
 )
 _multiplier = st.one_of(
-    st.sampled_from(MULTIPLIERS[1:]),
+    st.sampled_from(MULTIPLIERS),
     st.integers(10**12, ONE - 1),
     st.integers(ONE, 10**21),
 )
@@ -131,7 +130,7 @@ def test_shares__any_amounts_across_an_activation__move_exactly(
         world.rpc("evm_revert", snapshot)
 
 
-@pytest.mark.parametrize("multiplier", MULTIPLIERS[1:])
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
 def test_shares__runs_of_neighbouring_amounts__move_exactly(world: World, multiplier: int) -> None:
     world.fund(10**10)
     world.set_multiplier(multiplier)
