@@ -1,0 +1,75 @@
+"""What a local world consists of: chains, assets, people and how many of each; plain data.
+
+Three anvil chains with the ids of Ethereum, BNB and Mantle, different block times and finality
+lags, ten assets with multipliers above, at and below one. A chain may be somebody else's node
+instead (`External`); everything else stays the same.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from xstock_core.ids import Domain
+
+E18: Final = 10**18
+DEPLOYMENT_ID: Final = "devnet"
+GUARDS: Final = ("guard-1", "guard-2", "guard-3")
+THRESHOLD: Final = 2
+PROVIDERS_EACH: Final = 3
+"""How many providers every reader of a chain has, each through the proxy."""
+
+DEPLOYER: Final = 0
+AGENT: Final = 1
+RELAYER: Final = 2
+HOLDERS: Final = (3, 4, 5)
+"""Indices of the development accounts: who holds which key on a local chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalChain:
+    """One anvil: `final` is 2 * `slots_in_an_epoch` blocks behind the head."""
+
+    name: str
+    domain: Domain
+    chain_id: int
+    block_seconds: int
+    slots_in_an_epoch: int
+
+
+CHAINS: Final = (
+    LocalChain("ethereum", Domain.ETHEREUM, 1, block_seconds=1, slots_in_an_epoch=2),
+    LocalChain("bnb", Domain.BNB, 56, block_seconds=1, slots_in_an_epoch=1),
+    LocalChain("mantle", Domain.MANTLE, 5000, block_seconds=2, slots_in_an_epoch=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A chain that somebody else runs: node URLs, a funded key, tokens that exist already."""
+
+    chain: str
+    urls: tuple[str, ...]
+    funded_key: str = field(repr=False)
+    tokens: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPlan:
+    """An asset, its token's multiplier (times 10^18) and what custody holds (10^-8 of stock)."""
+
+    symbol: str
+    multiplier: int
+    held_units: int
+
+
+ASSETS: Final = (
+    AssetPlan("TSLAx", E18, 10_000 * 10**8),
+    AssetPlan("NVDAx", 10 * E18, 40_000 * 10**8),
+    AssetPlan("SPYx", 1_005_200_000_000_000_000, 8_000 * 10**8),
+    AssetPlan("AAPLx", 1_000_918_075_800_000_000, 12_000 * 10**8),
+    AssetPlan("GOOGLx", 500_000_000_000_000_000, 6_000 * 10**8),
+    AssetPlan("AMZNx", 999_999_999_999_999_999, 9_000 * 10**8),
+    AssetPlan("MSFTx", 1_333_333_333_333_333_333, 7_000 * 10**8),
+    AssetPlan("METAx", 1_000_000_000_000_000_001, 5_000 * 10**8),
+    AssetPlan("COINx", 123_456_789_012_345_678, 3_000 * 10**8),
+    AssetPlan("MSTRx", 2 * E18, 4_000 * 10**8),
+)

@@ -1,0 +1,427 @@
+"""A whole bridge on this machine: engines, chains, contracts, keys, databases and processes.
+
+`World.start()` brings everything up in the order in which it depends on each other and says what
+it waits for; leaving the `async with` block stops all of it. Every service is a real process
+with its own database and its own providers, all of them reached through one RPC proxy, so that
+each provider can be made to fail or lie alone. Everything lives in one folder.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from xstock_chains.evm.signer import LocalSigner
+from xstock_chains.registry import Registry, load_registry
+from xstock_devnet.chain_setup import ChainSetup, deploy_chain
+from xstock_devnet.custodian import CUSTODY_FILE, KEY_ID
+from xstock_devnet.engines.anvil import AnvilNode, dev_private_key
+from xstock_devnet.engines.kafka import KafkaBroker
+from xstock_devnet.engines.ports import free_ports
+from xstock_devnet.engines.postgres import DEV_PASSWORD, PostgresServer
+from xstock_devnet.plan import (
+    AGENT,
+    ASSETS,
+    CHAINS,
+    DEPLOYER,
+    DEPLOYMENT_ID,
+    GUARDS,
+    HOLDERS,
+    PROVIDERS_EACH,
+    RELAYER,
+    THRESHOLD,
+    AssetPlan,
+    External,
+    LocalChain,
+)
+from xstock_devnet.processes import ChildProcess, Service, Supervisor, grpc_health, http_health
+from xstock_devnet.proxy.admin import ProxyAdmin
+from xstock_runtime.kafka import TopicSpec, ensure_topics
+from xstock_runtime.migrations import grant_runtime, upgrade
+from xstock_wire.papers import PaperKey
+
+Say = Callable[[str], None]
+ISSUER_KEY_ID: Final = "issuer-1"
+WORLD_FILE: Final = "world.json"
+
+TOPICS: Final = (
+    TopicSpec("xstock.observations.v1"),
+    TopicSpec("xstock.progress.v1", retention_days=1),
+    TopicSpec("xstock.transfers.v1", cleanup="compact,delete"),
+    TopicSpec("xstock.verdicts.v1", retention_days=365),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One service process of the world: its package, its database and its ports."""
+
+    name: str
+    package: str
+    prefix: str
+    grpc_port: int
+    metrics_port: int
+
+    @property
+    def target(self) -> str:
+        """Where its gRPC listens."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def database(self) -> str:
+        """The name of its database and of its role."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(slots=True)
+class World:
+    """One running bridge; enter it to start everything, leave it to stop everything."""
+
+    folder: Path
+    say: Say = print
+    chains: Sequence[LocalChain] = CHAINS
+    assets: Sequence[AssetPlan] = ASSETS
+    externals: Sequence[External] = ()
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    anvils: dict[str, AnvilNode] = field(default_factory=dict)
+    setups: dict[str, ChainSetup] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+    _mac_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    _token_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    postgres: PostgresServer = field(init=False)
+    kafka: KafkaBroker = field(init=False)
+    proxy: ProxyAdmin = field(init=False)
+    registry: Registry = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        """Start everything; what was started is stopped if anything fails."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.supervisor.stop_all()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop everything in reverse order."""
+        await self.supervisor.__aexit__(kind, error, trace)
+
+    @property
+    def registry_path(self) -> Path:
+        """The deployment's registry file."""
+        return self.folder / "registry.json"
+
+    @property
+    def gateway(self) -> Process:
+        """The gateway."""
+        return self.processes["gateway"]
+
+    def key_file(self, name: str) -> Path:
+        """The file of a key: guard-1, relayer, agent, issuer, custodian, holder-0 …"""
+        return self.folder / "keys" / f"{name}.key"
+
+    def providers(self, identity: str, chain: str) -> list[str]:
+        """The providers that this reader alone uses for a chain."""
+        return [self.proxy.endpoint(identity, chain, n) for n in range(PROVIDERS_EACH)]
+
+    def service(self, name: str) -> Service:
+        """The running process of this name."""
+        return self.supervisor.services[name]
+
+    async def start(self) -> None:
+        """Bring everything up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._name_processes()
+        self._write_keys()
+        await self._start_engines()
+        await self._start_proxy()
+        await self._deploy()
+        self._write_registry()
+        await asyncio.gather(self._prepare_databases(), self._prepare_topics())
+        await self._start_services()
+        self._write_world()
+
+    # ------------------------------------------------------------------ engines and chains
+
+    async def _start_engines(self) -> None:
+        self.say("starting PostgreSQL, Kafka and the chains …")
+        self.postgres = PostgresServer(self.folder / "postgres")
+        self.kafka = KafkaBroker(self.folder / "kafka")
+        outside = {external.chain for external in self.externals}
+        for chain in self.chains:
+            if chain.name not in outside:
+                self.anvils[chain.name] = AnvilNode(
+                    self.folder / "chains",
+                    chain_id=chain.chain_id,
+                    name=chain.name,
+                    block_seconds=chain.block_seconds,
+                    slots_in_an_epoch=chain.slots_in_an_epoch,
+                )
+        engines: list[PostgresServer | KafkaBroker | AnvilNode] = [self.postgres, self.kafka]
+        engines += self.anvils.values()
+        for engine in engines:
+            self.supervisor.stop_later(engine.child.name, engine.stop)
+        await asyncio.gather(*(engine.start() for engine in engines))
+        self.say(
+            f"  PostgreSQL on {self.postgres.port}, Kafka on {self.kafka.port}, "
+            + ", ".join(f"{name} on {node.port}" for name, node in self.anvils.items())
+        )
+
+    def node_urls(self, chain: str) -> tuple[str, ...]:
+        """The nodes themselves, past the proxy."""
+        for external in self.externals:
+            if external.chain == chain:
+                return external.urls
+        return (self.anvils[chain].url,)
+
+    async def _start_proxy(self) -> None:
+        (port,) = free_ports(1)
+        self.proxy = ProxyAdmin(f"http://127.0.0.1:{port}")
+        upstreams = [
+            word
+            for chain in self.chains
+            for url in self.node_urls(chain.name)
+            for word in ("--upstream", f"{chain.name}={url}")
+        ]
+        child = self._child("proxy", "xstock_devnet.proxy", {}, "--port", str(port), *upstreams)
+        await self.supervisor.start(Service(child, http_health(f"{self.proxy.base_url}/healthz")))
+
+    async def _deploy(self) -> None:
+        self.say(f"deploying the bridge and {len(self.assets)} assets on {len(self.chains)} chains")
+        guards = [self._address(guard) for guard in GUARDS]
+        setups = await asyncio.gather(
+            *(
+                deploy_chain(
+                    chain,
+                    self.node_urls(chain.name)[0],
+                    guards=guards,
+                    assets=self.assets,
+                    external=next((e for e in self.externals if e.chain == chain.name), None),
+                    folder=self.folder,
+                    fund=[self._address(name) for name in ("relayer", *self._holder_names())],
+                    say=self.say,
+                )
+                for chain in self.chains
+            )
+        )
+        self.setups = {setup.chain.name: setup for setup in setups}
+
+    # ------------------------------------------------------------------ keys and papers
+
+    def _holder_names(self) -> list[str]:
+        return [f"holder-{index}" for index in range(len(HOLDERS))]
+
+    def _write_keys(self) -> None:
+        """Development keys from the public mnemonic; guards, issuer and custodian fresh ones."""
+        (self.folder / "keys").mkdir(exist_ok=True, mode=0o700)
+        fixed = {"deployer": DEPLOYER, "agent": AGENT, "relayer": RELAYER}
+        fixed.update(zip(self._holder_names(), HOLDERS, strict=True))
+        for name, index in fixed.items():
+            self._keep_key(name, dev_private_key(index))
+        for name in (*GUARDS, "issuer", "custodian"):
+            self._keep_key(name, secrets.token_hex(32))
+
+    def _keep_key(self, name: str, text: str) -> None:
+        file = self.key_file(name)
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(text, encoding="ascii")
+
+    def _paper_key(self, name: str, key_id: str) -> PaperKey:
+        return PaperKey.from_file(key_id, self.key_file(name))
+
+    def _address(self, name: str) -> bytes:
+        return LocalSigner.from_file(self.key_file(name)).identity
+
+    # ------------------------------------------------------------------ what services read
+
+    def _write_registry(self) -> None:
+        document = {
+            "deployment_id": DEPLOYMENT_ID,
+            "environment": "development",
+            "chains": [setup.chain_entry for setup in self.setups.values()],
+            "assets": [
+                {
+                    "symbol": asset.symbol,
+                    "deployments": [
+                        setup.asset_entries[asset.symbol] for setup in self.setups.values()
+                    ],
+                }
+                for asset in self.assets
+            ],
+            "guards": [
+                {
+                    "id": guard,
+                    "keys": {"evm": "0x" + self._address(guard).hex()},
+                    "endpoint": self.processes[guard].target,
+                }
+                for guard in GUARDS
+            ],
+            "threshold": THRESHOLD,
+            "guard_epoch": 1,
+            "issuers": [
+                {
+                    "key_id": ISSUER_KEY_ID,
+                    "public_key": self._paper_key("issuer", ISSUER_KEY_ID).public_key.hex(),
+                }
+            ],
+            "attestors": [
+                {
+                    "key_id": KEY_ID,
+                    "public_key": self._paper_key("custodian", KEY_ID).public_key.hex(),
+                }
+            ],
+            "policy": {
+                "attestation_age_seconds_max": 3600,
+                "margin_bps": 0,
+                "permit_seconds": 600,
+            },
+        }
+        self.registry_path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        self.registry = load_registry(self.registry_path)
+        custody = {
+            asset.symbol: {
+                "held_units": asset.held_units,
+                "multiplier": asset.multiplier,
+                "multiplier_epoch": 0,
+            }
+            for asset in self.assets
+        }
+        (self.folder / CUSTODY_FILE).write_text(json.dumps(custody, indent=1), encoding="utf-8")
+
+    async def _prepare_topics(self) -> None:
+        await ensure_topics(self.kafka.bootstrap, TOPICS)
+
+    async def _prepare_databases(self) -> None:
+        await asyncio.gather(*(self._prepare_database(p) for p in self.processes.values()))
+
+    async def _prepare_database(self, process: Process) -> None:
+        owner = f"{process.database}_owner"
+        await self.postgres.create_role(owner)
+        await self.postgres.create_role(process.database)
+        await self.postgres.create_database(process.database, owner=owner)
+        url = self.postgres.url(process.database, user=owner)
+        await upgrade(url, process.package)
+        module = __import__(f"{process.package}.adapters.tables", fromlist=["tables"])
+        append_only: Sequence[str] = getattr(module, "APPEND_ONLY", ())
+        await grant_runtime(url, process.database, append_only_tables=append_only)
+
+    # ------------------------------------------------------------------ processes
+
+    def _name_processes(self) -> None:
+        names = [(f"watcher-{chain.name}", "watcher") for chain in self.chains]
+        names += [(guard, "supply_guard") for guard in GUARDS]
+        names += [("relayer", "relayer"), ("gateway", "gateway")]
+        ports = free_ports(2 * len(names))
+        for index, (name, kind) in enumerate(names):
+            prefix = {"supply_guard": "XSTOCK_GUARD_"}.get(kind, f"XSTOCK_{kind.upper()}_")
+            self.processes[name] = Process(
+                name, f"xstock_{kind}", prefix, ports[2 * index], ports[2 * index + 1]
+            )
+
+    async def _start_services(self) -> None:
+        self.say(f"starting {len(self.processes)} services …")
+        services = [
+            Service(self._child(p.name, p.package, self.environment(p)), grpc_health(p.target))
+            for p in self.processes.values()
+        ]
+        await self.supervisor.start(*services)
+        child = self._child(
+            "custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder)
+        )
+        await self.supervisor.start(Service(child, _always))
+
+    def environment(self, process: Process) -> dict[str, str]:
+        """Every variable of a service process, for starting a second one by hand too."""
+        common = {
+            "DATABASE_URL": self.postgres.url(
+                process.database, user=process.database, password=DEV_PASSWORD
+            ),
+            "KAFKA_BOOTSTRAP": self.kafka.bootstrap,
+            "KAFKA_MAC_KEY": self._mac_key,
+            "GRPC_LISTEN": process.target,
+            "METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
+            "INSECURE_DEV": "true",
+            "REGISTRY_PATH": str(self.registry_path),
+        }
+        own = {
+            "xstock_watcher": self._watcher_environment,
+            "xstock_supply_guard": self._guard_environment,
+            "xstock_relayer": self._relayer_environment,
+            "xstock_gateway": self._gateway_environment,
+        }[process.package](process)
+        return {f"{process.prefix}{name}": value for name, value in {**common, **own}.items()}
+
+    def _all_providers(self, identity: str) -> str:
+        return json.dumps({c.name: self.providers(identity, c.name) for c in self.chains})
+
+    def _watcher_targets(self) -> str:
+        return json.dumps(
+            {chain.name: self.processes[f"watcher-{chain.name}"].target for chain in self.chains}
+        )
+
+    def _watcher_environment(self, process: Process) -> Mapping[str, str]:
+        chain = process.name.removeprefix("watcher-")
+        return {"CHAIN": chain, "PROVIDER_URLS": json.dumps(self.providers(process.name, chain))}
+
+    def _guard_environment(self, process: Process) -> Mapping[str, str]:
+        return {
+            "GUARD_ID": process.name,
+            "PROVIDERS": self._all_providers(process.name),
+            "KEY_FILE": str(self.key_file(process.name)),
+        }
+
+    def _relayer_environment(self, process: Process) -> Mapping[str, str]:
+        keys = {chain.name: str(self.key_file("relayer")) for chain in self.chains}
+        return {
+            "PROVIDERS": self._all_providers(process.name),
+            "WATCHERS": self._watcher_targets(),
+            "KEYS": json.dumps(keys),
+        }
+
+    def _gateway_environment(self, process: Process) -> Mapping[str, str]:
+        return {
+            "PROVIDERS": self._all_providers(process.name),
+            "WATCHERS": self._watcher_targets(),
+            "TOKEN_KEY": self._token_key,
+        }
+
+    def _child(
+        self, name: str, package: str, environment: Mapping[str, str], *arguments: str
+    ) -> ChildProcess:
+        return ChildProcess(
+            name,
+            (sys.executable, "-m", package, *arguments),
+            log_file=self.folder / "logs" / f"{name}.log",
+            environment=environment,
+        )
+
+    def _write_world(self) -> None:
+        """What the command line needs to talk to this world."""
+        document = {
+            "deployment_id": DEPLOYMENT_ID,
+            "registry": str(self.registry_path),
+            "gateway": self.gateway.target,
+            "relayer": self.processes["relayer"].target,
+            "guards": {guard: self.processes[guard].target for guard in GUARDS},
+            "watchers": json.loads(self._watcher_targets()),
+            "nodes": {chain.name: list(self.node_urls(chain.name)) for chain in self.chains},
+            "proxy": self.proxy.base_url,
+            "keys": str(self.folder / "keys"),
+            "issuer_key_id": ISSUER_KEY_ID,
+        }
+        (self.folder / WORLD_FILE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+async def _always() -> bool:
+    return True

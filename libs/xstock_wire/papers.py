@@ -1,0 +1,61 @@
+"""Signing papers with a key on this machine: attestations, issuance orders, voids.
+
+For the command line, for local chains and for tests. Who checks a paper is the guard, with code
+of its own (`xstock_supply_guard.adapters.signatures`): signer and verifier share only the digest.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from coincurve import PrivateKey
+from google.protobuf.message import Message
+
+from xstock_runtime.errors import Fatal
+from xstock_wire.codec import paper_digest
+from xstock_wire.v1 import common_pb2
+
+ATTESTATION = "attestation"
+ISSUE_ORDER = "issue-order"
+ISSUE_VOID = "issue-void"
+
+
+@dataclass(frozen=True, slots=True)
+class PaperKey:
+    """A secp256k1 key that signs papers under the registry's name for it."""
+
+    key_id: str
+    _key: PrivateKey = field(repr=False)
+
+    @classmethod
+    def from_hex(cls, key_id: str, text: str) -> Self:
+        """A key from 64 hexadecimal digits; raises Fatal KEY_INVALID without showing them."""
+        try:
+            return cls(key_id, PrivateKey(bytes.fromhex(text.strip().removeprefix("0x"))))
+        except ValueError:
+            text = f"key {key_id!r} is not 64 hexadecimal digits of a secp256k1 secret; check it"
+            raise Fatal("KEY_INVALID", text, {"key_id": key_id}) from None
+
+    @classmethod
+    def from_file(cls, key_id: str, path: Path) -> Self:
+        """A key from a file; raises Fatal KEY_UNREADABLE or KEY_INVALID."""
+        try:
+            return cls.from_hex(key_id, path.read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError):
+            text = f"cannot read the key file {path.name}; check the path and its rights"
+            raise Fatal("KEY_UNREADABLE", text, {"file": path.name}) from None
+
+    @property
+    def public_key(self) -> bytes:
+        """33 bytes, as the registry carries it."""
+        return bytes(self._key.public_key.format(compressed=True))
+
+    def sign(self, kind: str, deployment_id: str, paper: Message) -> common_pb2.SignedPaper:
+        """The paper with its signature: 65 bytes r, s, v (27 or 28), low s."""
+        body = paper.SerializeToString(deterministic=True)
+        digest = paper_digest(kind, deployment_id, body)
+        signature = bytearray(self._key.sign_recoverable(digest, hasher=None))
+        signature[64] += 27
+        return common_pb2.SignedPaper(
+            kind=kind, paper=body, key_id=self.key_id, signature=bytes(signature)
+        )
