@@ -194,7 +194,7 @@ class ParkTransfer:
 
 @dataclass(frozen=True, slots=True)
 class HaltLane:
-    """Latch a halt: a promise is broken. Chains are None where the message is unknown."""
+    """Latch a halt: a promise is broken. Chains are None where no fact names the lane."""
 
     transfer_id: TransferId
     source: Domain | None
@@ -682,14 +682,19 @@ def _obligations(state: TransferState, shown: View) -> tuple[Effect, ...]:
 
 
 def _halts(state: TransferState) -> tuple[Effect, ...]:
-    message = state.message
-    source = message.source if message else None
-    destination = message.destination if message else None
+    source, destination = _lane(state)
     effects: list[Effect] = []
     for invariant, detail in violations(state):
         effects.append(HaltLane(state.transfer_id, source, destination, invariant, detail))
         effects.append(RaiseAlarm(state.transfer_id, invariant.name, detail))
     return tuple(effects)
+
+
+def _lane(state: TransferState) -> tuple[Domain | None, Domain | None]:
+    if state.message is not None:
+        return state.message.source, state.message.destination
+    outcomes = {(o.source, o.destination) for o in state.releases | state.cancels}
+    return min(outcomes) if outcomes else (None, None)
 
 
 def _park(state: TransferState, shown: View) -> Effect:
