@@ -1,21 +1,46 @@
 """The implementations that the contract suite is run against."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from tests.contract.driver import ChainUnderTest
+from tests.contract.evm_driver import EvmDeployments
 from tests.contract.fake_driver import FakeUnderTest
 from xstock_core.ids import Domain
 
-FAMILIES: dict[str, Callable[[], ChainUnderTest]] = {
-    "fake": lambda: FakeUnderTest(Domain.ETHEREUM),
-    "fake_sparse_nonces": lambda: FakeUnderTest(Domain.SOLANA),
-    "quorum_of_fakes": lambda: FakeUnderTest(Domain.ETHEREUM, nodes=3),
+Fresh = Callable[[], Awaitable[ChainUnderTest]]
+
+IN_MEMORY: dict[str, tuple[Domain, int]] = {
+    "fake": (Domain.ETHEREUM, 1),
+    "fake_sparse_nonces": (Domain.SOLANA, 1),
+    "quorum_of_fakes": (Domain.ETHEREUM, 3),
 }
 
 
-@pytest.fixture(params=sorted(FAMILIES))
-async def chain(request: pytest.FixtureRequest) -> ChainUnderTest:
-    """A fresh deployment of each family."""
-    return FAMILIES[request.param]()
+@pytest.fixture(scope="session", params=[*IN_MEMORY, "evm"])
+async def family(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fresh]:
+    """How to get a fresh deployment of each family; a node serves the whole session."""
+    if request.param == "evm":
+        deployments = EvmDeployments(tmp_path_factory.mktemp("contract-evm"))
+
+        async def fresh_evm() -> ChainUnderTest:
+            return await deployments.fresh()
+
+        yield fresh_evm
+        await deployments.aclose()
+        return
+    domain, nodes = IN_MEMORY[request.param]
+
+    async def fresh() -> ChainUnderTest:
+        return FakeUnderTest(domain, nodes=nodes)
+
+    yield fresh
+
+
+@pytest.fixture
+async def chain(family: Fresh) -> ChainUnderTest:
+    """A fresh deployment."""
+    return await family()

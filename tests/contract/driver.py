@@ -12,6 +12,7 @@ from xstock_chains.ports import (
     ChainAdmin,
     ChainReader,
     ChainWriter,
+    Cursor,
     GuardSignature,
     ReleaseCodec,
     ReleaseOrder,
@@ -32,6 +33,8 @@ class ChainUnderTest(Protocol):
     """One fresh deployment of one family, with one asset, a rich holder and three guards."""
 
     domain: Domain
+    start: Cursor
+    """Where the suite begins to read: after the deployment's own first movements."""
     bridge: Address32
     asset: AssetId
     holder: Address32
@@ -39,6 +42,8 @@ class ChainUnderTest(Protocol):
     """An account of this chain that accepts what it gets and holds nothing yet."""
     elsewhere: Domain
     """A destination that burns may name; its addresses have the EVM width."""
+    away: Address32
+    """The recipient there."""
     counted: bool
     """Whether burns carry dense lane counters."""
     reader: ChainReader

@@ -27,6 +27,7 @@ from xstock_chains.ports import (
     ChainAdmin,
     ChainReader,
     ChainWriter,
+    Cursor,
     ReleaseCodec,
     Signer,
     UnsignedBurn,
@@ -44,6 +45,7 @@ class FakeUnderTest:
     holder = HOLDER.address
     recipient = RECIPIENT
     elsewhere = Domain.BNB
+    away = RECIPIENT
     guards: Sequence[Signer] = GUARDS
     threshold = 2
     relayer: Signer = RELAYER
@@ -53,6 +55,7 @@ class FakeUnderTest:
         self.clock = VirtualClock()
         self.chain = FakeChain(fake_config(domain), self.clock)
         self.domain = domain
+        self.start = Cursor(domain)
         self.bridge = self.chain.config.bridge
         self.counted = domain is not Domain.SOLANA
         self.nodes = [

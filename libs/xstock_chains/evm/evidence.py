@@ -79,9 +79,13 @@ SKIP_REASONS: Final[Mapping[int, SkipReason]] = {
     7: SkipReason.RECIPIENT_REFUSED,
     8: SkipReason.RECIPIENT_REFUSED,
     10: SkipReason.BUCKET_EMPTY,
-    11: SkipReason.RECIPIENT_REFUSED,
+    11: SkipReason.ASSET_PAUSED,
 }
-"""XStockBridge.Skip in our words; 6, 9 and 12 (zero, screen or token unavailable) are UNKNOWN."""
+"""XStockBridge.Skip in our words; 6, 9 and 12 (zero, screen or token unavailable) are UNKNOWN.
+
+11, the token refuses every mint, is the token's own pause (or its role is lost, which RoleMoved
+tells): the item waits for it, nobody's transfer is parked.
+"""
 
 
 Lane = tuple[bytes, int, int]
