@@ -25,6 +25,8 @@ interface IShareToken {
         bytes32 s
     ) external;
 
+    function totalSupply() external view returns (uint256);
+
     function sharesOf(address account) external view returns (uint256);
 
     function getCurrentMultiplier() external view returns (uint256 multiplier, uint256 periods);

@@ -142,6 +142,7 @@ contract XStockBridge is GuardSet {
     error ItemsMalformed(uint256 offset);
     error GasTooLow(uint256 left, uint256 needed);
     error OnlySelf();
+    error LengthsDiffer(uint256 first, uint256 second);
 
     /// @param domain this chain's number in transfer messages (1 Ethereum, 2 BNB, 3 Mantle, 5 Tron)
     /// @param delaySeconds_ how long every change by the admin waits between proposal and effect
@@ -492,6 +493,47 @@ contract XStockBridge is GuardSet {
     /// @notice True if the item was cancelled here and can never be minted.
     function isCancelled(uint32 source, bytes32 nonce) external view returns (bool) {
         return _done(_laneOf(source, nonce), uint64(uint256(nonce))) == Skip.ALREADY_CANCELLED;
+    }
+
+    /// @notice What became of many items at once: 0 nothing, 1 released, 2 cancelled.
+    function executions(uint32[] calldata sources, bytes32[] calldata nonces)
+        external
+        view
+        returns (uint8[] memory outcomes)
+    {
+        if (sources.length != nonces.length) revert LengthsDiffer(sources.length, nonces.length);
+        outcomes = new uint8[](nonces.length);
+        for (uint256 i = 0; i < nonces.length; i++) {
+            uint64 counter = uint64(uint256(nonces[i]));
+            outcomes[i] = uint8(_done(_laneOf(sources[i], nonces[i]), counter));
+        }
+    }
+
+    /// @notice Supply of many assets at one block: the token's displayed supply, its multiplier
+    /// and the inventory to take off (token shares). A multiplier of zero means: not readable.
+    function supplies(bytes32[] calldata assetIds)
+        external
+        view
+        returns (
+            uint256[] memory displayed,
+            uint256[] memory multipliers,
+            uint256[] memory inventories
+        )
+    {
+        displayed = new uint256[](assetIds.length);
+        multipliers = new uint256[](assetIds.length);
+        inventories = new uint256[](assetIds.length);
+        for (uint256 i = 0; i < assetIds.length; i++) {
+            Asset storage asset = _known(assetIds[i]);
+            bool read;
+            (read, displayed[i]) =
+                asset.token.tryRead(IShareToken.totalSupply.selector, READ_GAS);
+            if (read) {
+                multipliers[i] =
+                    _readWord(asset.token, IShareToken.getCurrentMultiplier.selector);
+            }
+            inventories[i] = asset.inventory;
+        }
     }
 
     /// @notice How many burns each lane has counted; read at a final block it proves completeness.

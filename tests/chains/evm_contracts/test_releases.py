@@ -19,6 +19,7 @@ from tests.chains.evm_contracts.world import (
     SOLANA,
     SOURCE_BRIDGE,
     STRANGER,
+    THIRD,
     UNIT,
     World,
     account,
@@ -223,6 +224,28 @@ def test_cancel_and_release__in_one_batch__do_the_first_only(world: World) -> No
     receipt = world.release(other, world.item(2, action=CANCEL))
     assert world.skips(receipt) == ["ALREADY_RELEASED"]
     assert world.is_released(other)
+
+
+def test_executions__of_many_items__answer_in_order_and_apart(world: World) -> None:
+    world.release(world.item(1), world.item(2, action=CANCEL))
+    asked = [world.item(n) for n in (1, 2, 3)] + [world.item(1, source=3)]
+    sources, nonces = [i.source for i in asked], [i.nonce for i in asked]
+    assert world.bridge.call("executions", sources, nonces) == (1, 2, 0, 0)
+    with pytest.raises(Reverted) as refused:
+        world.bridge.call("executions", sources[1:], nonces)
+    assert world.error(refused.value) == "LengthsDiffer"
+
+
+def test_supplies__of_assets__are_of_one_block_and_unreadable_is_told(world: World) -> None:
+    world.set_multiplier(THIRD)
+    world.release(world.item())
+    displayed, multipliers, inventories = world.bridge.call("supplies", [ASSET])
+    assert displayed == (world.token.call("totalSupply"),)
+    assert multipliers == (THIRD,)
+    assert inventories == (world.inventory(),)
+    assert inventories[0] > 0
+    world.rpc("anvil_setCode", world.token.address, "0x60006000fd")
+    assert world.bridge.call("supplies", [ASSET])[1] == (0,)
 
 
 # -------------------------------------------------------------------- bad bytes
