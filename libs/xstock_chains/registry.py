@@ -9,7 +9,7 @@ The fields are described in docs/chains/registry.md.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from xstock_core.ids import U64_MAX, Address32, AssetId, Domain, InvalidId, asset_id, parse_domain
+from xstock_core.ids import U64_MAX, AssetId, Domain, InvalidId, asset_id, parse_domain
 from xstock_runtime.errors import Fatal
 from xstock_runtime.hashing import keccak256
 
@@ -134,6 +134,19 @@ class ChainEntry(_Entry):
         return self
 
     @property
+    def caip2(self) -> str:
+        """The chain's CAIP-2 id (https://chainagnostic.org/CAIPs/caip-2)."""
+        match self.family:
+            case "evm":
+                return f"eip155:{self.network_id}"
+            case "solana":
+                return f"solana:{base58(self.genesis_hash)[:32]}"
+            case "tron":
+                return f"tron:{self.network_id:#x}"
+            case "ton":
+                return f"tvm:{self.network_id}"
+
+    @property
     def bridge(self) -> BridgeEntry:
         """The bridge in use."""
         return next(bridge for bridge in self.bridges if bridge.retired_block is None)
@@ -148,6 +161,11 @@ class AssetDeployment(_Entry):
     kind: Literal["evm_shares", "token_2022", "jetton"]
     minimum_shares: Annotated[int, Field(ge=1, le=U64_MAX)]
     """Least amount of a transfer from this chain, in 10^-8 shares."""
+
+    @property
+    def caip19_kind(self) -> str:
+        """The CAIP-19 asset namespace (https://chainagnostic.org/CAIPs/caip-19)."""
+        return {"evm_shares": "erc20", "token_2022": "token", "jetton": "jetton"}[self.kind]
 
 
 class AssetEntry(_Entry):
@@ -284,6 +302,16 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def base58(data: bytes) -> str:
+    """Bitcoin's base 58, as Solana writes hashes and keys."""
+    digits = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = digits[digit] + text
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
 def _refuse_twice(field: str, values: Iterable[object]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
@@ -358,12 +386,3 @@ def _check_token(symbol: str, one: AssetDeployment, family: Family) -> None:
             f"assets.{symbol} on {one.chain}: kind {one.kind}, decimals {one.decimals}; "
             "an EVM token is evm_shares with 18 decimals"
         )
-
-
-def wire_bridges(chain: ChainEntry) -> Sequence[Address32]:
-    """The wire forms of a chain's bridges; EVM family only until the others have adapters."""
-    from xstock_chains.evm.address import parse_text, to_wire
-
-    if chain.family != "evm":
-        raise InvalidRegistry("chains.family", chain.family, "no adapter for this family yet")
-    return [to_wire(parse_text(bridge.address)) for bridge in chain.bridges]

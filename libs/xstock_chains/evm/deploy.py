@@ -31,7 +31,9 @@ from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 
 _GAS_MAX: Final = 15_000_000
-_RECEIPT_TRIES: Final = 600
+_RECEIPT_TRIES: Final = 1200
+_RECEIPT_WAIT_SECONDS: Final = 0.1
+_RESEND_EVERY_TRIES: Final = 50
 _ONE: Final = 10**18
 
 
@@ -367,11 +369,13 @@ class EvmDeployment:
 
     async def _await(self, action: _Action) -> DeployStep:
         sent = self._state.sent[action.name]
-        for _ in range(_RECEIPT_TRIES):
+        for number in range(1, _RECEIPT_TRIES + 1):
             receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
             if receipt is not None:
                 break
-            await self._clock.sleep(0.1)
+            if number % _RESEND_EVERY_TRIES == 0:
+                await self._send(action.name)
+            await self._clock.sleep(_RECEIPT_WAIT_SECONDS)
         else:
             text = f"{action.name}: no receipt of {sent['hash']} yet; run the deployment again"
             raise Ambiguous("DEPLOY_PENDING", text, {"tx": sent["hash"]})

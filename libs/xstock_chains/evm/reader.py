@@ -105,6 +105,11 @@ class EvmReader:
 
     async def read_page(self, after: Cursor, *, limit: int) -> Page:
         """Final observations after the cursor, at most `limit` unless one block holds more."""
+        if after.chain is not self.chain.domain:
+            text = (
+                f"cursor of {after.chain.name} is not {self.chain.name}'s; check the cursor store"
+            )
+            raise InvalidMessage("CURSOR_INVALID", text, {"cursor_chain": after.chain.name})
         position = parse_position(after.text, self.chain.first_block)
         head, linked = await self._final.follow(position.anchor)
         if not linked:
@@ -317,11 +322,14 @@ class EvmReader:
             if isinstance(found, BurnFinal)
         )
 
-    async def read_supply(self, assets: Sequence[AssetId]) -> SupplyReading:
-        """Supply and counters at the node's latest block, named by hash in every call."""
+    async def read_supply(
+        self, assets: Sequence[AssetId], *, at: BlockRef | None = None
+    ) -> SupplyReading:
+        """Supply and counters at the node's latest block, or at the block that `at` names; every
+        call names it by hash. Raises Transient if the node does not have that very block."""
         by_asset = self.chain.by_asset()
         tokens = [by_asset[asset] for asset in assets if asset in by_asset]
-        latest = parse_header(await self._rpc.call("eth_getBlockByNumber", "latest", False))  # noqa: FBT003
+        latest = await self._supply_block(at)
         calls = [call for token in tokens for call in self._supply_calls(token, latest.hash)]
         counter_calls = self._counter_calls(latest.hash)
         answers = await self._rpc.batch_settled(calls + counter_calls)
@@ -337,6 +345,15 @@ class EvmReader:
             supplies=supplies,
             lane_counters=tuple((Domain(to), count) for to, count in sorted(counts.items())),
         )
+
+    async def _supply_block(self, at: BlockRef | None) -> Header:
+        if at is None:
+            return parse_header(await self._rpc.call("eth_getBlockByNumber", "latest", False))  # noqa: FBT003
+        raw = await self._rpc.call("eth_getBlockByHash", hex_of(at.hash), False)  # noqa: FBT003
+        if raw is None:
+            text = f"{self._rpc.host} does not have block {at.number} 0x{at.hash.hex()}"
+            raise Transient("NODE_BEHIND", text, {"number": at.number})
+        return parse_header(raw)
 
     def _supply_calls(self, token: EvmToken, block_hash: bytes) -> list[Call]:
         return [

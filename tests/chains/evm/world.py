@@ -53,6 +53,7 @@ class World:
     reader: EvmReader
     writer: EvmWriter
     orders: int = 0
+    holding: bool = False
     opened: list[Rpc] = field(default_factory=list)
 
     def connect(self, url: str | None = None) -> Rpc:
@@ -75,8 +76,20 @@ class World:
         """A transaction of a development account; its receipt."""
         fields = {"from": hex_of(sender.identity), "to": hex_of(to), "data": hex_of(data)}
         fields["gas"] = hex(gas)
-        tx = await self.rpc.call("eth_sendTransaction", fields)
-        return await self.rpc.call("eth_getTransactionReceipt", tx)
+        return await self.receipt(await self.rpc.call("eth_sendTransaction", fields))
+
+    async def receipt(self, tx: str) -> Any:
+        """The receipt of a transaction that is mined at once (a moment after it is taken)."""
+        while True:
+            found = await self.rpc.call("eth_getTransactionReceipt", tx)
+            if found is not None:
+                return found
+            await SystemClock().sleep(0.002)
+
+    async def hold_blocks(self) -> None:
+        """From now on a block is mined only when asked for."""
+        self.holding = True
+        await self.rpc.call("evm_setAutomine", False)
 
     async def call_token(self, symbol: str, signature: str, *values: Any) -> Any:
         """A transaction of the tokens' owner."""
@@ -130,6 +143,8 @@ class World:
         """Prepare, sign and broadcast one batch."""
         signed = await RELAYER.sign_transaction(await self.prepare(items))
         await self.writer.broadcast(signed)
+        if not self.holding:
+            await self.receipt(hex_of(signed.ref.id))
         return signed
 
     async def issue(

@@ -1,0 +1,65 @@
+"""Builds this family's adapters from the registry; only `profiles` opens these doors."""
+
+from pathlib import Path
+
+from xstock_chains.evm.admin import EvmAdmin
+from xstock_chains.evm.builder import EvmBurnBuilder
+from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
+from xstock_chains.evm.codec import EvmReleaseCodec
+from xstock_chains.evm.reader import EvmReader
+from xstock_chains.evm.rpc import Rpc, RpcLimits
+from xstock_chains.evm.signer import LocalSigner
+from xstock_chains.evm.writer import EvmWriter
+from xstock_chains.profiles import PROFILES
+from xstock_chains.registry import Registry
+from xstock_core.ids import Domain
+
+
+def chain(registry: Registry, which: Domain | str) -> EvmChain:
+    """The registry's entry with its profile's facts; raises InvalidRegistry."""
+    profile = PROFILES[registry.chain(which).domain]
+    facts = EvmFacts(
+        log_span_blocks=profile.log_span_blocks,
+        transaction_gas_max=profile.transaction_gas_max,
+        fee_per_gas_max=profile.fee_per_gas_max,
+        tip_per_gas=profile.tip_per_gas,
+    )
+    return resolve_chain(registry, which, facts)
+
+
+def reader(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> EvmReader:
+    """A reader over one node."""
+    return EvmReader(chain(registry, which), _rpc(url, timeout_seconds))
+
+
+def writer(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> EvmWriter:
+    """A writer over one node."""
+    return EvmWriter(chain(registry, which), _rpc(url, timeout_seconds), codec(registry))
+
+
+def builder(
+    registry: Registry, which: Domain | str, url: str, timeout_seconds: float
+) -> EvmBurnBuilder:
+    """A burn builder over one node."""
+    return EvmBurnBuilder(chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> EvmAdmin:
+    """The self-test over one node."""
+    return EvmAdmin(chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def codec(registry: Registry) -> EvmReleaseCodec:
+    """The codec of every EVM chain in the registry."""
+    return EvmReleaseCodec(
+        {entry.domain: entry.network_id for entry in registry.chains if entry.family == "evm"}
+    )
+
+
+def signer(key_file: Path) -> LocalSigner:
+    """A key from a file."""
+    return LocalSigner.from_file(key_file)
+
+
+def _rpc(url: str, timeout_seconds: float) -> Rpc:
+    return Rpc(url, RpcLimits(timeout_seconds=timeout_seconds))
