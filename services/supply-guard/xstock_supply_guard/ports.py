@@ -109,8 +109,8 @@ class GuardReads(Protocol):
         """The permit that was given for this digest."""
         ...
 
-    async def readings(self) -> Sequence[BelievedSupply]:
-        """The latest believed reading of each chain and asset."""
+    async def readings(self, assets: Collection[AssetId] | None = None) -> Sequence[BelievedSupply]:
+        """The latest believed reading of each chain and asset; None means every asset."""
         ...
 
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:

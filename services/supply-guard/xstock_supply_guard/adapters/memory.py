@@ -194,8 +194,12 @@ class _Unit:
     async def permit(self, digest: bytes) -> Permit | None:
         return self.state.permits.get(digest)
 
-    async def readings(self) -> Sequence[BelievedSupply]:
-        return list(self.state.readings.values())
+    async def readings(self, assets: Collection[AssetId] | None = None) -> Sequence[BelievedSupply]:
+        return [
+            one
+            for (_, asset), one in self.state.readings.items()
+            if assets is None or asset in assets
+        ]
 
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
         return _pick(self.state.buckets, keys)

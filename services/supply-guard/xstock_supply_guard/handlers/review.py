@@ -296,7 +296,7 @@ async def asset_views(
     attested = await unit.attestations(assets)
     sequences = await unit.reserved_through(list(issuers))
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
-    epochs = await _chain_epochs(unit)
+    epochs = await _chain_epochs(unit, assets)
     views = {}
     for asset in assets & desk.config.assets.keys():
         record = attested.get(asset)
@@ -314,9 +314,9 @@ async def asset_views(
     return views
 
 
-async def _chain_epochs(unit: GuardReads) -> dict[AssetId, int]:
+async def _chain_epochs(unit: GuardReads, assets: set[AssetId]) -> dict[AssetId, int]:
     epochs: dict[AssetId, int] = {}
-    for reading in await unit.readings():
+    for reading in await unit.readings(assets):
         asset = reading.supply.asset
         epochs[asset] = max(epochs.get(asset, 0), reading.supply.multiplier_epoch)
     return epochs

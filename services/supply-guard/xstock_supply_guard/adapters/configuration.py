@@ -1,0 +1,130 @@
+"""The registry and the settings as this guard's own configuration, refused when it is weak."""
+
+from xstock_chains.registry import Registry
+from xstock_core.bucket import Bucket
+from xstock_core.ids import U64_MAX, Address32, AssetId, Domain
+from xstock_core.review import Route, RouteKey
+from xstock_runtime.errors import Fatal
+from xstock_supply_guard.model import AssetConfig, ChainConfig, GuardConfig, PolicyConfig
+from xstock_supply_guard.settings import GuardSettings
+
+_POLL_SECONDS_MIN = 0.2
+_POLL_SECONDS_MAX = 5.0
+
+
+def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
+    """This guard's configuration. Raises Fatal CONFIG_REFUSED naming field, value and remedy."""
+    check_providers(registry, settings)
+    if settings.guard_id not in {guard.id for guard in registry.guards}:
+        known = ", ".join(guard.id for guard in registry.guards)
+        raise _refused("guard_id", settings.guard_id, f"the registry knows {known}")
+    chains = {}
+    for entry in registry.chains:
+        bridges = [address_on(entry.family, bridge.address) for bridge in entry.bridges]
+        chains[entry.domain] = ChainConfig(
+            domain=entry.domain,
+            name=entry.name,
+            bridge=address_on(entry.family, entry.bridge.address),
+            bridges=frozenset(bridges),
+            batch_items_max=entry.batch_items_max,
+            poll_seconds=settings.poll_seconds or _poll_seconds(entry.block_time_ms),
+        )
+    return GuardConfig(
+        guard_id=settings.guard_id,
+        deployment_id=registry.deployment_id,
+        chains=chains,
+        assets=_assets(registry, chains),
+        routes=routes(registry),
+        issuers={one.key_id: one.public_key for one in registry.issuers},
+        attestors={one.key_id: one.public_key for one in registry.attestors},
+        policy=_policy(registry),
+        page_limit=settings.page_limit,
+        review_wait_seconds=settings.review_wait_seconds,
+    )
+
+
+def _poll_seconds(block_time_ms: int) -> float:
+    return min(_POLL_SECONDS_MAX, max(_POLL_SECONDS_MIN, block_time_ms / 2000))
+
+
+def _refused(field: str, value: object, remedy: str) -> Fatal:
+    return Fatal(
+        "CONFIG_REFUSED",
+        f"{field}: {value!r} is not valid; {remedy}",
+        {"field": field, "value": value},
+    )
+
+
+def check_providers(registry: Registry, settings: GuardSettings) -> None:
+    """Every chain has providers of this guard's own, and a quorum above half (F83, INV-12)."""
+    names = {entry.name for entry in registry.chains}
+    if set(settings.providers) != names:
+        remedy = f"give providers for exactly {sorted(names)}"
+        raise _refused("providers", sorted(settings.providers), remedy)
+    shared = {url.rstrip("/") for url in settings.foreign_providers}
+    for name, urls in settings.providers.items():
+        count = len(urls)
+        if len({url.rstrip("/") for url in urls}) != count:
+            raise _refused(f"providers.{name}", count, "name every provider once")
+        # SECURITY: F01 poisoned the providers that watcher and verifier had in common.
+        if any(url.rstrip("/") in shared for url in urls):
+            raise _refused(f"providers.{name}", count, "one of them is in foreign_providers")
+        needed = settings.provider_quorum or count // 2 + 1
+        if not count // 2 < needed <= count:
+            remedy = f"with {count} providers of {name} use {count // 2 + 1} to {count}"
+            raise _refused("provider_quorum", needed, remedy)
+
+
+def _policy(registry: Registry) -> PolicyConfig:
+    policy = registry.policy
+    bucket = None
+    if policy.bucket_shares < U64_MAX:
+        refill = min(policy.bucket_refill_shares_per_second, policy.bucket_shares)
+        bucket = Bucket(policy.bucket_shares, refill, policy.bucket_shares, 0)
+    return PolicyConfig(
+        attestation_age_seconds_max=policy.attestation_age_seconds_max,
+        margin_bps=policy.margin_bps,
+        permit_seconds=policy.permit_seconds,
+        order_seconds_max=policy.order_seconds_max,
+        bucket=bucket,
+    )
+
+
+def routes(registry: Registry) -> dict[RouteKey, Route]:
+    """Every ordered pair of an asset's chains, and from custody to each of them."""
+    found: dict[RouteKey, Route] = {}
+    for asset in registry.assets:
+        places = {registry.chain(one.chain).domain: one for one in asset.deployments}
+        for destination in places:
+            found[asset.id, Domain.CUSTODY, destination] = Route()
+            for source, deployment in places.items():
+                if source is not destination:
+                    route = Route(minimum=deployment.minimum_shares)
+                    found[asset.id, source, destination] = route
+    return found
+
+
+def _assets(registry: Registry, chains: dict[Domain, ChainConfig]) -> dict[AssetId, AssetConfig]:
+    bridges = {(domain, bridge) for domain, chain in chains.items() for bridge in chain.bridges}
+    found = {}
+    for asset in registry.assets:
+        places = {registry.chain(one.chain): one for one in asset.deployments}
+        tokens = {
+            (chain.domain, address_on(chain.family, one.token)) for chain, one in places.items()
+        }
+        found[asset.id] = AssetConfig(
+            asset=asset.id,
+            symbol=asset.symbol,
+            decimals={chain.domain: one.decimals for chain, one in places.items()},
+            forbidden_recipients=frozenset(bridges | tokens),
+        )
+    return found
+
+
+def address_on(family: str, text: str) -> Address32:
+    """The wire form of an address in the registry; raises Fatal for a family without adapter."""
+    if family != "evm":
+        raise _refused("chains.family", family, "no adapter for this family yet")
+    from xstock_chains.evm.address import parse_text, to_wire
+
+    return to_wire(parse_text(text))

@@ -1,0 +1,256 @@
+"""The composition root of a supply-guard: the only place that names concrete adapters.
+
+Refuses to start on a weak or contradictory configuration: an unknown guard id, a key that is not
+the registry's, a chain without providers of its own, a quorum that half of the providers could
+pass, providers shared with others, an old schema, or a second live instance of the same guard.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from xstock_chains.ports import ChainAdmin, ChainReader, ChainWriter, ReleaseCodec, Signer
+from xstock_chains.profiles import (
+    Opened,
+    open_admin,
+    open_codec,
+    open_reader,
+    open_signer,
+    open_writer,
+)
+from xstock_chains.registry import Registry, load_registry
+from xstock_core.ids import Domain
+from xstock_runtime.clock import Clock, SystemClock, SystemRandomness
+from xstock_runtime.database import Database, DatabaseSettings
+from xstock_runtime.errors import Fatal
+from xstock_runtime.grpc_errors import ErrorTable
+from xstock_runtime.grpc_server import GrpcServer, GrpcServerSettings, TlsFiles
+from xstock_runtime.health import Progress
+from xstock_runtime.kafka.producer import BusProducer, ProducerSettings
+from xstock_runtime.lease import AdvisoryLease, LeaseSettings
+from xstock_runtime.metrics import Metrics, MetricsServer
+from xstock_runtime.migrations import check_current
+from xstock_runtime.outbox import OutboxPump
+from xstock_runtime.service import Loop, Service
+from xstock_supply_guard.adapters.configuration import guard_config
+from xstock_supply_guard.adapters.postgres import PostgresGuardStore
+from xstock_supply_guard.adapters.signatures import signature_valid
+from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
+from xstock_supply_guard.entrypoints.servers import (
+    SERVICES,
+    OperatorServicer,
+    SupplyGuardServicer,
+    access,
+)
+from xstock_supply_guard.handlers.audit import Auditor
+from xstock_supply_guard.handlers.checking import QuorumEpoch, StartCheck
+from xstock_supply_guard.handlers.desk import Desk, make_live
+from xstock_supply_guard.metrics import GuardMetrics
+from xstock_supply_guard.model import GuardConfig
+from xstock_supply_guard.ports import GuardStore
+from xstock_supply_guard.settings import GuardSettings
+from xstock_wire.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
+from xstock_wire.v1.supply_guard_pb2_grpc import add_SupplyGuardServiceServicer_to_server
+
+PACKAGE = "xstock_supply_guard"
+_SCAN_STALL_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChainDoor:
+    """Everything this guard holds of one chain."""
+
+    reader: ChainReader
+    epoch: QuorumEpoch
+    check: StartCheck
+
+
+@asynccontextmanager
+async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
+    """Build one guard from its settings; everything is closed again on leaving."""
+    clock = SystemClock()
+    registry = load_registry(settings.registry_path)
+    config = guard_config(registry, settings)
+    signers, codecs = _keys(registry, settings)
+    await check_current(settings.database_url.get_secret_value(), PACKAGE)
+    async with AsyncExitStack() as stack:
+        doors = {domain: await _door(stack, registry, settings, domain) for domain in config.chains}
+        database, lease = await _database(stack, settings, clock)
+        store = PostgresGuardStore(
+            database,
+            guard_id=config.guard_id,
+            deployment_id=config.deployment_id,
+            lease=lease,
+        )
+        desk = make_desk(config, store, clock, doors, codecs, signers)
+        yield await _serve(stack, settings, desk, doors, database, lease, clock)
+
+
+def make_desk(
+    config: GuardConfig,
+    store: GuardStore,
+    clock: Clock,
+    doors: Mapping[Domain, ChainDoor],
+    codecs: Mapping[Domain, ReleaseCodec],
+    signers: Mapping[Domain, Signer],
+) -> Desk:
+    """The desk of a guard."""
+    return Desk(
+        config=config,
+        store=store,
+        clock=clock,
+        live=make_live(config, clock),
+        check_signature=signature_valid,
+        codecs=codecs,
+        signers=signers,
+        epochs={domain: door.epoch for domain, door in doors.items()},
+    )
+
+
+def _keys(
+    registry: Registry, settings: GuardSettings
+) -> tuple[dict[Domain, Signer], dict[Domain, ReleaseCodec]]:
+    """One signer per chain, checked against the registry; one codec per chain."""
+    entry = next(guard for guard in registry.guards if guard.id == settings.guard_id)
+    signers: dict[Domain, Signer] = {}
+    for chain in registry.chains:
+        key_file = settings.key_files.get(chain.family)
+        if key_file is None:
+            raise Fatal("KEY_MISSING", f"key_files.{chain.family}: not set; {chain.name} needs it")
+        signer = open_signer(chain.family, key_file)
+        known = entry.keys.get(chain.family, "").removeprefix("0x").lower()
+        if signer.identity.hex() != known:
+            raise Fatal(
+                "KEY_WRONG",
+                f"key_files.{chain.family}: its identity {signer.identity.hex()} is not the "
+                f"registry's {known!r} of guard {settings.guard_id!r}; use the right key file",
+                {"guard": settings.guard_id, "family": chain.family},
+            )
+        signers[chain.domain] = signer
+    return signers, {chain.domain: open_codec(registry, chain.domain) for chain in registry.chains}
+
+
+async def _door(
+    stack: AsyncExitStack, registry: Registry, settings: GuardSettings, domain: Domain
+) -> ChainDoor:
+    urls = settings.providers[registry.chain(domain).name]
+    needed = settings.provider_quorum or len(urls) // 2 + 1
+    timeout = settings.provider_timeout_seconds
+    opened = open_reader(registry, domain, urls, needed=needed, timeout_seconds=timeout)
+    stack.push_async_callback(opened.aclose)
+    writers: list[Opened[ChainWriter]] = []
+    admins: list[Opened[ChainAdmin]] = []
+    for url in urls:
+        writers.append(open_writer(registry, domain, url, timeout))
+        admins.append(open_admin(registry, domain, url, timeout))
+        stack.push_async_callback(writers[-1].aclose)
+        stack.push_async_callback(admins[-1].aclose)
+    return ChainDoor(
+        reader=opened.port,
+        epoch=QuorumEpoch([writer.port for writer in writers], needed),
+        check=StartCheck(domain, [admin.port for admin in admins], needed),
+    )
+
+
+async def _database(
+    stack: AsyncExitStack, settings: GuardSettings, clock: Clock
+) -> tuple[Database, AdvisoryLease]:
+    """The guard's database with the writer's lease taken; raises Fatal SECOND_INSTANCE."""
+    url = settings.database_url.get_secret_value()
+    database = Database(
+        DatabaseSettings(url, application=f"supply-guard {settings.guard_id}"),
+        clock,
+        SystemRandomness(),
+    )
+    await stack.enter_async_context(database)
+    holder = str(SystemRandomness().uuid4())
+    lease = AdvisoryLease(
+        LeaseSettings(f"guard/{settings.guard_id}", holder, settings.lease_seconds)
+    )
+    until = clock.monotonic() + settings.lease_wait_seconds
+    while await database.run(lease.acquire) is None:
+        # SECURITY: two writers of one guard could grant the same room under the cap twice (F46).
+        if clock.monotonic() >= until:
+            raise Fatal(
+                "SECOND_INSTANCE",
+                f"another process of guard {settings.guard_id!r} holds the writer's lease; stop "
+                "it first, a guard has one writer",
+                {"guard": settings.guard_id},
+            )
+        await clock.sleep(0.25)
+
+    async def give_up() -> None:
+        async with database.transaction() as connection:
+            await lease.release(connection)
+
+    stack.push_async_callback(give_up)
+    return database, lease
+
+
+async def _serve(
+    stack: AsyncExitStack,
+    settings: GuardSettings,
+    desk: Desk,
+    doors: Mapping[Domain, ChainDoor],
+    database: Database,
+    lease: AdvisoryLease,
+    clock: Clock,
+) -> Service:
+    progress = Progress(clock)
+    metrics = Metrics("xstock_guard")
+    counters = GuardMetrics.create(metrics)
+    loops: dict[str, Loop] = {"lease": lambda: lease.keep(database, clock)}
+    for domain, door in doors.items():
+        scanner = Scanner(desk, domain, door.reader, door.check, clock, progress, counters)
+        progress.register(scanner.name, _SCAN_STALL_SECONDS)
+        loops[scanner.name] = scanner.run
+        assets = tuple(a.asset for a in desk.config.assets.values() if domain in a.decimals)
+        audit = AuditLoop(
+            desk, Auditor(domain, assets), door.reader, clock, counters, settings.audit_seconds
+        )
+        loops[f"audit-{desk.config.chains[domain].name}"] = audit.run
+    producer = BusProducer(
+        ProducerSettings(settings.kafka_bootstrap, settings.mac_key, "supply-guard"), clock
+    )
+    await stack.enter_async_context(producer)
+    # Not in `progress`: a guard works with Kafka down, its verdicts wait in the outbox.
+    loops["outbox"] = OutboxPump(database, producer, clock).run
+    await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
+    server = _server(settings, desk, counters, progress, clock)
+    await server.start()
+    stack.push_async_callback(server.drain)
+    loops["grpc"] = server.run
+    return Service("supply-guard", progress, loops, drain=(("grpc", server.drain),))
+
+
+def _server(
+    settings: GuardSettings,
+    desk: Desk,
+    counters: GuardMetrics,
+    progress: Progress,
+    clock: Clock,
+) -> GrpcServer:
+    tls = None
+    if settings.tls_certificate and settings.tls_private_key and settings.tls_client_ca:
+        tls = TlsFiles(settings.tls_certificate, settings.tls_private_key, settings.tls_client_ca)
+
+    def register(server: object) -> None:
+        guard = SupplyGuardServicer(desk, counters)
+        add_SupplyGuardServiceServicer_to_server(guard, server)  # type: ignore[arg-type]
+        operator = OperatorServicer(desk)
+        add_OperatorServiceServicer_to_server(operator, server)  # type: ignore[arg-type]
+
+    return GrpcServer(
+        settings=GrpcServerSettings(
+            settings.grpc_listen, tls=tls, insecure_dev=settings.insecure_dev
+        ),
+        access=access(settings.roles),
+        errors=ErrorTable("xstock-bridge"),
+        progress=progress,
+        clock=clock,
+        register=register,
+        services=SERVICES,
+        observe=lambda method, outcome, seconds: counters.call_seconds.labels(
+            method, outcome
+        ).observe(seconds),
+    )

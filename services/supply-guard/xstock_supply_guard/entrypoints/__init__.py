@@ -1,0 +1,1 @@
+"""Where the world comes in: loops over the chains, and the gRPC servers."""

@@ -1,0 +1,207 @@
+"""The gRPC services: decode, call the handler, encode. Nothing is decided here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from xstock_core.ids import AssetId, Domain, TransferId, parse_asset_id, parse_domain
+from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.grpc_server import ANYONE, Access, caller_identity
+from xstock_supply_guard import wire
+from xstock_supply_guard.handlers import halting
+from xstock_supply_guard.handlers.books import read_books
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.papers import submit_attestation
+from xstock_supply_guard.handlers.review import review_transfers
+from xstock_supply_guard.handlers.sign import sign_release
+from xstock_supply_guard.metrics import GuardMetrics
+from xstock_wire.v1 import (
+    operator_pb2,
+    operator_pb2_grpc,
+    supply_guard_pb2,
+    supply_guard_pb2_grpc,
+)
+
+CLAIMS_MAX = 1_000
+PARKED_PAGE_USUAL = 100
+PARKED_PAGE_MAX = 1_000
+SERVICES = ("xstock_wire.v1.SupplyGuardService", "xstock_wire.v1.OperatorService")
+_GUARD, _OPERATOR = (f"/{name}/" for name in SERVICES)
+METHODS: Mapping[str, frozenset[str]] = {
+    f"{_GUARD}ReviewTransfers": frozenset({"relayer"}),
+    f"{_GUARD}SignRelease": frozenset({"relayer"}),
+    f"{_GUARD}SubmitAttestation": frozenset({"custodian", "operator"}),
+    f"{_GUARD}GetLedger": frozenset({ANYONE}),
+    f"{_OPERATOR}Halt": frozenset({"operator", "agent"}),
+    f"{_OPERATOR}Resume": frozenset({"operator"}),
+    f"{_OPERATOR}ListHalts": frozenset({ANYONE}),
+    f"{_OPERATOR}ListParked": frozenset({"operator", "gateway", "agent"}),
+    f"{_OPERATOR}RetryParked": frozenset({"operator"}),
+}
+"""Who may call what; a method that is not here is nobody's."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def access(roles: Mapping[str, list[str]]) -> Access:
+    """The access table of this guard."""
+    return Access({name: frozenset(given) for name, given in roles.items()}, METHODS)
+
+
+class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
+    """The guard itself."""
+
+    def __init__(self, desk: Desk, metrics: GuardMetrics) -> None:
+        self._desk = desk
+        self._metrics = metrics
+
+    async def ReviewTransfers(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.ReviewTransfersRequest, context: Context
+    ) -> supply_guard_pb2.ReviewTransfersResponse:
+        """Judge a page of claims."""
+        del context
+        if len(request.claims) > CLAIMS_MAX:
+            raise InvalidMessage(
+                "FIELD_INVALID",
+                f"claims: {len(request.claims)} are too many; give at most {CLAIMS_MAX}",
+            )
+        config = self._desk.config
+        claims = [wire.claim_from_wire(claim, config.deployment_id) for claim in request.claims]
+        with self._metrics.review_seconds.time():
+            rulings = await review_transfers(self._desk, claims)
+        for ruling in rulings:
+            self._metrics.verdicts.labels(ruling.outcome.value, ruling.reason).inc()
+        verdicts = [wire.ruling_to_wire(ruling) for ruling in rulings]
+        return supply_guard_pb2.ReviewTransfersResponse(guard_id=config.guard_id, verdicts=verdicts)
+
+    async def SignRelease(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SignReleaseRequest, context: Context
+    ) -> supply_guard_pb2.SignReleaseResponse:
+        """Sign one batch, or say what stands in the way."""
+        del context
+        config = self._desk.config
+        asked = wire.sign_request_from_wire(request, config.deployment_id)
+        answer = await sign_release(self._desk, asked)
+        if answer.signature:
+            self._metrics.signatures.labels(config.chains[asked.destination].name).inc()
+        return supply_guard_pb2.SignReleaseResponse(
+            guard_id=config.guard_id,
+            signature=answer.signature,
+            signer=answer.signer,
+            digest=answer.digest,
+            refusals=[wire.ruling_to_wire(ruling) for ruling in answer.refusals],
+        )
+
+    async def SubmitAttestation(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SubmitAttestationRequest, context: Context
+    ) -> supply_guard_pb2.SubmitAttestationResponse:
+        """Book custody's statement."""
+        del context
+        deployment = self._desk.config.deployment_id
+        attestation, statement = wire.attestation_from_wire(request.attestation, deployment)
+        booked = await submit_attestation(self._desk, attestation, statement)
+        return supply_guard_pb2.SubmitAttestationResponse(sequence=booked.sequence, cap=booked.cap)
+
+    async def GetLedger(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.GetLedgerRequest, context: Context
+    ) -> supply_guard_pb2.GetLedgerResponse:
+        """The books of some assets, or of all."""
+        del context
+        books = await read_books(self._desk, {AssetId(asset) for asset in request.assets})
+        return supply_guard_pb2.GetLedgerResponse(
+            guard_id=self._desk.config.guard_id,
+            assets=[wire.book_to_wire(book) for book in books.assets],
+            signing=books.signing,
+            not_signing_reason=books.not_signing_reason,
+        )
+
+
+class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
+    """The guard's part of what operators and the agent may do."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Halt(  # noqa: N802 - gRPC's name
+        self, request: operator_pb2.HaltRequest, context: Context
+    ) -> operator_pb2.HaltResponse:
+        """Latch a halt."""
+        del context
+        asset, chain = _scope(request.scope)
+        latched = await halting.halt(
+            self._desk,
+            asset=asset,
+            chain=chain,
+            reason=request.reason,
+            by=caller_identity(),
+            request_id=request.request_id,
+        )
+        return operator_pb2.HaltResponse(halt=wire.halt_to_wire(latched))
+
+    async def Resume(  # noqa: N802 - gRPC's name
+        self, request: operator_pb2.ResumeRequest, context: Context
+    ) -> operator_pb2.ResumeResponse:
+        """Approve the clearing of a halt."""
+        del context
+        cleared, missing = await halting.resume(
+            self._desk, halt_id=request.halt_id, by=caller_identity(), reason=request.reason
+        )
+        return operator_pb2.ResumeResponse(cleared=cleared, missing=missing)
+
+    async def ListHalts(  # noqa: N802 - gRPC's name
+        self, request: operator_pb2.ListHaltsRequest, context: Context
+    ) -> operator_pb2.ListHaltsResponse:
+        """The halts in force."""
+        del request, context
+        async with self._desk.store.read() as books:
+            halts = await books.halts()
+        return operator_pb2.ListHaltsResponse(halts=[wire.halt_to_wire(halt) for halt in halts])
+
+    async def ListParked(  # noqa: N802 - gRPC's name
+        self, request: operator_pb2.ListParkedRequest, context: Context
+    ) -> operator_pb2.ListParkedResponse:
+        """Claims that wait for a person, a page at a time."""
+        del context
+        size = min(request.page_size or PARKED_PAGE_USUAL, PARKED_PAGE_MAX)
+        after = _page_token(request.page_token)
+        async with self._desk.store.read() as books:
+            records = await books.parked(after, size)
+        transfers = [
+            operator_pb2.ParkedTransfer(
+                transfer_id=record.ruling.transfer_id,
+                message=record.message.pack(),
+                reason=record.ruling.reason,
+                since_ms=record.at_ms,
+            )
+            for record in records
+        ]
+        last = records[-1].ruling.transfer_id.hex() if len(records) == size else ""
+        return operator_pb2.ListParkedResponse(transfers=transfers, next_page_token=last)
+
+    async def RetryParked(  # noqa: N802 - gRPC's name
+        self, request: operator_pb2.RetryParkedRequest, context: Context
+    ) -> operator_pb2.RetryParkedResponse:
+        """The relayer's part: a guard judges a parked claim anew whenever it is asked."""
+        del request
+        text = "ask the relayer: a guard judges a parked claim anew whenever it is claimed"
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+def _page_token(token: str) -> TransferId | None:
+    try:
+        return TransferId(bytes.fromhex(token)) if token else None
+    except ValueError as error:
+        text = "page_token: give what the answer before gave, or nothing"
+        raise InvalidMessage("FIELD_INVALID", text) from error
+
+
+def _scope(scope: operator_pb2.HaltScope) -> tuple[AssetId | None, Domain | None]:
+    which = scope.WhichOneof("scope")
+    try:
+        if which == "asset":
+            return parse_asset_id(scope.asset), None
+        if which == "chain":
+            return None, parse_domain(scope.chain)
+    except ValueError as error:
+        raise InvalidMessage("FIELD_INVALID", f"scope.{error}") from error
+    return None, None

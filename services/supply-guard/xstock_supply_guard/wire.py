@@ -1,0 +1,241 @@
+"""Between generated messages and the guard's model: parsed once, checked, both ways."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from xstock_core.amount import SHARE_DECIMALS, InvalidAmount, parse_shares
+from xstock_core.cap import Attestation
+from xstock_core.ids import (
+    InvalidId,
+    TransferId,
+    parse_address,
+    parse_asset_id,
+    parse_domain,
+    parse_transfer_id,
+)
+from xstock_core.message import parse_message
+from xstock_core.release import Action
+from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.hashing import keccak256
+from xstock_supply_guard.handlers.books import AssetBook, ChainBook
+from xstock_supply_guard.model import (
+    Halt,
+    OrderPaper,
+    PermitItem,
+    Ruling,
+    SignedStatement,
+    SignRequest,
+    SubmittedClaim,
+    UnreadableClaim,
+    VoidPaper,
+)
+from xstock_wire.codec import block_to_wire, paper_digest
+from xstock_wire.v1 import (
+    common_pb2,
+    operator_pb2,
+    papers_pb2,
+    records_pb2,
+    supply_guard_pb2,
+)
+
+ATTESTATION = "attestation"
+ISSUE_ORDER = "issue-order"
+ISSUE_VOID = "issue-void"
+_PAPER_BYTES_MAX = 4096
+_SIGNATURE_BYTES_MAX = 128
+_DECIMAL_DIGITS_MAX = 60
+T = TypeVar("T")
+
+
+def ruling_to_wire(ruling: Ruling) -> common_pb2.Verdict:
+    """A verdict for the wire."""
+    return common_pb2.Verdict(
+        transfer_id=ruling.transfer_id,
+        decision=common_pb2.Decision.Value(f"DECISION_{ruling.outcome.value}"),
+        reason=ruling.reason,
+        until=ruling.until,
+        detail=dict(ruling.detail),
+        sequence=ruling.sequence,
+    )
+
+
+def ruling_to_record(
+    ruling: Ruling, *, guard_id: str, deployment_id: str, at_ms: int
+) -> records_pb2.VerdictRecord:
+    """A verdict as it is published."""
+    return records_pb2.VerdictRecord(
+        deployment_id=deployment_id,
+        guard_id=guard_id,
+        verdict=ruling_to_wire(ruling),
+        at_ms=at_ms,
+    )
+
+
+def _checked(field: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except (InvalidId, InvalidAmount, ValueError) as error:
+        text = str(error) if str(error).startswith(field) else f"{field}: {error}"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": field}) from error
+
+
+def claim_from_wire(
+    wire: supply_guard_pb2.Claim, deployment_id: str
+) -> SubmittedClaim | UnreadableClaim:
+    """The claim; one that cannot be read is told apart and spoils nobody else's."""
+    try:
+        message = _checked("message", lambda: parse_message(wire.message))
+        order = order_from_wire(wire.order, deployment_id) if wire.HasField("order") else None
+    except InvalidMessage as error:
+        return UnreadableClaim(TransferId(keccak256(wire.message)), error.message)
+    return SubmittedClaim(message, None, wire.block_number, order)
+
+
+def statement_from_wire(
+    wire: common_pb2.SignedPaper, kind: str, deployment_id: str
+) -> SignedStatement:
+    """A signed paper's envelope; raises InvalidMessage if it is not of this kind."""
+    if wire.kind != kind:
+        raise InvalidMessage(
+            "FIELD_INVALID", f"kind: {wire.kind[:40]!r} is not valid; give {kind!r}"
+        )
+    if len(wire.paper) > _PAPER_BYTES_MAX or len(wire.signature) > _SIGNATURE_BYTES_MAX:
+        raise InvalidMessage("FIELD_INVALID", "paper: too long to be a paper of this bridge")
+    digest = paper_digest(kind, deployment_id, wire.paper)
+    return SignedStatement(kind, wire.paper, digest, wire.key_id, wire.signature)
+
+
+def order_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> OrderPaper:
+    """An issuer's order; raises InvalidMessage."""
+    statement = statement_from_wire(wire, ISSUE_ORDER, deployment_id)
+    paper = _checked("order", lambda: _parsed(papers_pb2.IssueOrder, statement.paper))
+    destination = _checked("order.destination", lambda: parse_domain(paper.destination))
+    return OrderPaper(
+        asset=_checked("order.asset", lambda: parse_asset_id(paper.asset)),
+        order_number=_checked("order.order_number", lambda: parse_shares(paper.order_number)),
+        destination=destination,
+        recipient=_checked("order.recipient", lambda: parse_address(paper.recipient, destination)),
+        amount=_checked("order.amount", lambda: parse_shares(paper.amount)),
+        expires=paper.expires,
+        statement=statement,
+    )
+
+
+def void_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> VoidPaper:
+    """An issuer's withdrawal; raises InvalidMessage."""
+    statement = statement_from_wire(wire, ISSUE_VOID, deployment_id)
+    paper = _checked("void", lambda: _parsed(papers_pb2.IssueVoid, statement.paper))
+    asset = _checked("void.asset", lambda: parse_asset_id(paper.asset))
+    return VoidPaper(asset, paper.order_number, statement)
+
+
+def attestation_from_wire(
+    wire: common_pb2.SignedPaper, deployment_id: str
+) -> tuple[Attestation, SignedStatement]:
+    """Custody's statement; raises InvalidMessage. Zero held units are a valid statement."""
+    statement = statement_from_wire(wire, ATTESTATION, deployment_id)
+    paper = _checked("attestation", lambda: _parsed(papers_pb2.Attestation, statement.paper))
+    attestation = Attestation(
+        asset=_checked("asset", lambda: parse_asset_id(paper.asset)),
+        held_units=paper.held_units,
+        held_decimals=SHARE_DECIMALS,
+        multiplier=_checked("multiplier", lambda: _decimal(paper.multiplier)),
+        multiplier_epoch=paper.multiplier_epoch,
+        sequence=_checked("sequence", lambda: parse_shares(paper.sequence)),
+        as_of=_checked("as_of", lambda: parse_shares(paper.as_of)),
+    )
+    return attestation, statement
+
+
+def _decimal(digits: str) -> int:
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > _DECIMAL_DIGITS_MAX:
+        raise ValueError(f"{digits[:40]!r} is not valid; give decimal digits, scaled by 10^18")
+    value = int(digits)
+    if value == 0:
+        raise ValueError("zero is never valid; give the multiplier in force")
+    return value
+
+
+def _parsed(kind: type[T], paper: bytes) -> T:
+    try:
+        message: T = kind.FromString(paper)  # type: ignore[attr-defined]
+    except Exception as error:
+        raise ValueError("these bytes are no paper of this kind") from error
+    if message.SerializeToString(deterministic=True) != paper:  # type: ignore[attr-defined]
+        raise ValueError("serialise the paper deterministically and without unknown fields")
+    return message
+
+
+def _item_from_wire(wire: supply_guard_pb2.SignItem) -> PermitItem:
+    transfer_id = _checked("items", lambda: parse_transfer_id(wire.transfer_id))
+    return PermitItem(transfer_id, _checked("action", lambda: Action(wire.action)))
+
+
+def sign_request_from_wire(
+    wire: supply_guard_pb2.SignReleaseRequest, deployment_id: str
+) -> SignRequest:
+    """A batch to sign; raises InvalidMessage naming the field."""
+    destination = _checked("destination", lambda: parse_domain(wire.destination))
+    voids = [
+        void_from_wire(item.authority, deployment_id)
+        for item in wire.items
+        if item.HasField("authority")
+    ]
+    return SignRequest(
+        destination=destination,
+        bridge=_checked("bridge", lambda: parse_address(wire.bridge, destination)),
+        epoch=wire.epoch,
+        deadline=wire.deadline,
+        items=tuple(_item_from_wire(item) for item in wire.items),
+        voids=tuple(voids),
+    )
+
+
+def book_to_wire(book: AssetBook) -> supply_guard_pb2.AssetLedger:
+    """One asset's books for the wire; a negative figure shows as 0 and the asset is halted."""
+    attestation = book.attestation
+    return supply_guard_pb2.AssetLedger(
+        asset=book.asset,
+        chains=[_chain_to_wire(chain) for chain in book.chains],
+        in_flight=max(0, book.in_flight),
+        orphaned=max(0, book.orphaned),
+        open_issuance=max(0, book.open_issuance),
+        unpaid_redemption=max(0, book.unpaid_redemption),
+        exposure=max(0, book.exposure),
+        cap=book.cap,
+        attestation_sequence=attestation.sequence if attestation else 0,
+        attestation_as_of=attestation.as_of if attestation else 0,
+        halted=book.halted,
+        multiplier=str(attestation.multiplier) if attestation else "",
+        last_order_number=book.last_order_number,
+    )
+
+
+def _chain_to_wire(chain: ChainBook) -> supply_guard_pb2.ChainSupply:
+    wire = supply_guard_pb2.ChainSupply(
+        chain=chain.chain, ledger=max(0, chain.ledger), decimals=chain.decimals
+    )
+    if chain.booked_through is not None:
+        wire.booked_through.CopyFrom(block_to_wire(chain.booked_through))
+    if chain.reading is not None:
+        wire.reading = str(chain.reading.units)
+        wire.reading_block.CopyFrom(block_to_wire(chain.reading.block))
+        wire.ledger_at_reading = max(0, chain.reading.ledger)
+    return wire
+
+
+def halt_to_wire(halt: Halt) -> operator_pb2.HaltRecord:
+    """A halt for the wire."""
+    scope = operator_pb2.HaltScope()
+    if halt.asset is not None:
+        scope.asset = halt.asset
+    elif halt.chain is not None:
+        scope.chain = halt.chain
+    return operator_pb2.HaltRecord(
+        id=halt.id,
+        scope=scope,
+        reason=halt.reason,
+        by=halt.by,
+        at_ms=halt.at_ms,
+        approvals=halt.approvals,
+    )
