@@ -39,7 +39,7 @@ abstract contract GuardSet is EIP712, Ownable2Step {
     uint256 public constant PERMIT_SECONDS_MAX = 3600;
     uint256 public constant PROPOSAL_SECONDS_MAX = 14 days;
     uint256 public constant GUARDS_MAX = 32;
-    /// @notice The end of a pause that M guards confirmed: only the admin's delayed unpause ends it.
+    /// @notice The end of a pause that M guards confirmed: the admin alone lifts it, delayed.
     uint32 public constant UNTIL_LIFTED = type(uint32).max;
 
     bytes32 private constant RELEASE_BATCH_TYPEHASH =

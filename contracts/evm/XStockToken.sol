@@ -28,7 +28,8 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         "DELEGATED_TRANSFER(address owner,address to,uint256 value,uint256 nonce,uint256 deadline)"
     );
     bytes32 public constant DELEGATED_TRANSFER_SHARES_TYPEHASH = keccak256(
-        "DELEGATED_TRANSFER_SHARES(address owner,address to,uint256 value,uint256 nonce,uint256 deadline)"
+        "DELEGATED_TRANSFER_SHARES(address owner,address to,uint256 value,"
+        "uint256 nonce,uint256 deadline)"
     );
 
     string public name;
@@ -274,7 +275,8 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         bytes32 r,
         bytes32 s
     ) external allowedDelegate {
-        _checkSigned(_structHash(PERMIT_TYPEHASH, owner_, spender, value, deadline), owner_, deadline, v, r, s);
+        bytes32 content = _structHash(PERMIT_TYPEHASH, owner_, spender, value, deadline);
+        _checkSigned(content, owner_, deadline, v, r, s);
         _approve(owner_, spender, value);
     }
 
@@ -287,9 +289,8 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         bytes32 r,
         bytes32 s
     ) external allowedDelegate {
-        _checkSigned(
-            _structHash(DELEGATED_TRANSFER_TYPEHASH, owner_, to, value, deadline), owner_, deadline, v, r, s
-        );
+        bytes32 content = _structHash(DELEGATED_TRANSFER_TYPEHASH, owner_, to, value, deadline);
+        _checkSigned(content, owner_, deadline, v, r, s);
         _move(owner_, to, _sharesFor(value, _applyMultiplier()), value);
     }
 
@@ -302,14 +303,9 @@ contract XStockToken is IERC20, Ownable, EIP712, Nonces {
         bytes32 r,
         bytes32 s
     ) external allowedDelegate {
-        _checkSigned(
-            _structHash(DELEGATED_TRANSFER_SHARES_TYPEHASH, owner_, to, value, deadline),
-            owner_,
-            deadline,
-            v,
-            r,
-            s
-        );
+        bytes32 content =
+            _structHash(DELEGATED_TRANSFER_SHARES_TYPEHASH, owner_, to, value, deadline);
+        _checkSigned(content, owner_, deadline, v, r, s);
         _move(owner_, to, value, _displayed(value, _applyMultiplier()));
     }
 

@@ -7,6 +7,7 @@ run of the compiler, without optimisation, and kept under build/ by the hash of 
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -78,8 +79,15 @@ def compile_all(jobs: Mapping[str, Sources]) -> dict[str, dict[str, Any]]:
         for artifacts in pool.map(_compile, halves):
             done |= artifacts
     for job in names:
-        (CACHE / f"{keys[job]}.json").write_text(json.dumps(done[job]))
+        _keep(CACHE / f"{keys[job]}.json", json.dumps(done[job]))
     return done
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write whole or not at all: another test process may be reading."""
+    own = path.with_suffix(f".{os.getpid()}")
+    own.write_text(text)
+    own.replace(path)
 
 
 def _compile(jobs: Mapping[str, Sources]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ def _world(rpc: Rpc, attack: Attack, mutants: dict[str, Any], bridge: Any = None
 def test_bridge__attacked__refuses_by_name(
     attack: Attack, loose_node: Rpc, mutants: dict[str, Any]
 ) -> None:
-    """F03, F10, F13, F14, F57, F83: the committed contract names what it refuses."""
+    """F10, F13, F14, F57, F83: the committed contract names what it refuses."""
     snapshot = loose_node("evm_snapshot")
     assert attack.run(_world(loose_node, attack, mutants)) == attack.refusal
     loose_node("evm_revert", snapshot)
@@ -32,6 +32,7 @@ def test_bridge__attacked__refuses_by_name(
 def test_bridge__attacked_with_its_defence_removed__is_harmed(
     attack: Attack, loose_node: Rpc, mutants: dict[str, Any]
 ) -> None:
+    """F10, F13, F14, F57, F83: without that one defence the same attack succeeds."""
     snapshot = loose_node("evm_snapshot")
     bridge = mutants[f"bridge {attack.name}"]["XStockBridge"]
     assert attack.run(_world(loose_node, attack, mutants, bridge)) == HARM

@@ -10,6 +10,7 @@ from tests.chains.evm_contracts.world import (
     ADMIN,
     AGENT,
     ASSET,
+    CHAIN_ID,
     CUSTODY,
     ETHEREUM,
     GUARDS,
@@ -311,6 +312,21 @@ def test_signature__with_another_v__is_refused(world: World, v: int) -> None:
     with pytest.raises(Reverted) as refusal:
         world.submit_signed(items, permit.deadline, bad + sign(permit, GUARDS[1]))
     assert world.error(refusal.value) == "ECDSAInvalidSignature"
+
+
+def test_permit__of_the_old_chain_after_a_fork_changed_its_id__is_refused(
+    fresh_chain: Rpc,
+) -> None:
+    """F14: the chain id is read at every batch, not remembered from the deployment."""
+    world = build_world(fresh_chain)
+    world.rpc("anvil_setChainId", 10_001)
+    try:
+        with pytest.raises(Reverted) as refusal:
+            world.submit(pack([world.item()]), chain_id=CHAIN_ID)
+        assert world.error(refusal.value) == "SignerNotGuard"
+        assert world.released(world.release(world.item())) == [world.item().nonce]
+    finally:
+        world.rpc("anvil_setChainId", CHAIN_ID)
 
 
 def test_permit__at_its_deadline_and_an_hour_before__passes(world: World) -> None:
