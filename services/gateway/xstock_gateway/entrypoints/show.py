@@ -164,15 +164,15 @@ def _fill_family(response: bridge_pb2.BuildBurnResponse, document: dict[str, Any
         raise ValueError(f"no field of BuildBurnResponse carries family {document['family']!r}")
     for transaction in document["transactions"]:
         response.evm.transactions.add(
-            chain_id=int(transaction["chain_id"]),
+            chain_id=int(transaction["chainId"]),
             to=transaction["to"],
             data=bytes.fromhex(transaction["data"].removeprefix("0x")),
             value=str(transaction["value"]),
             gas=int(transaction["gas"]),
-            max_fee_per_gas=str(transaction["max_fee_per_gas"]),
-            max_priority_fee_per_gas=str(transaction["max_priority_fee_per_gas"]),
+            max_fee_per_gas=str(transaction["maxFeePerGas"]),
+            max_priority_fee_per_gas=str(transaction["maxPriorityFeePerGas"]),
             nonce=int(transaction["nonce"]),
-            effect=transaction["effect"],
+            effect=transaction["label"],
         )
 
 

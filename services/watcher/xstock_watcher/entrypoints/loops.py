@@ -6,6 +6,7 @@ Fatal ends the process.
 
 from dataclasses import dataclass
 
+from xstock_chains.start_check import StartCheck
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 from xstock_runtime.health import Progress
@@ -28,6 +29,7 @@ class WatcherLoops:
     metrics: WatcherMetrics
     poll_seconds: float
     progress_seconds: float
+    check: StartCheck
     last: Scanned | None = None
 
     async def scan(self) -> None:
@@ -35,6 +37,7 @@ class WatcherLoops:
         failures = 0
         while True:
             try:
+                await self.check.run()
                 scanned = await self.handlers.scan()
             except (Transient, Ambiguous, InvalidMessage) as error:
                 failures += 1
@@ -50,8 +53,8 @@ class WatcherLoops:
         """Report progress for ever; advisory, so failures only wait."""
         while True:
             try:
-                await self.handlers.report_progress()
                 if self.last is not None:
+                    await self.handlers.report_progress()
                     await self.handlers.report_chain(self.last, self.last.head.number)
             except (Transient, Ambiguous, InvalidMessage) as error:
                 _log.info("progress_not_reported", code=error.code, error=error.message)

@@ -1,0 +1,180 @@
+"""The gateway's composition root: the only place that names concrete adapters."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import grpc
+
+from xstock_chains.profiles import open_builder, open_reader
+from xstock_chains.registry import Registry, load_registry
+from xstock_core.ids import Domain
+from xstock_gateway.adapters.desk import FamilyDesk
+from xstock_gateway.adapters.peers import GrpcGuards, GrpcWatchers
+from xstock_gateway.adapters.postgres import PostgresGatewayStore
+from xstock_gateway.adapters.records import TOPICS, RecordCodec
+from xstock_gateway.entrypoints.grpc_api import BridgeService, Handlers
+from xstock_gateway.entrypoints.kafka import Intake
+from xstock_gateway.entrypoints.loops import JournalLoops, count_dead_letters
+from xstock_gateway.entrypoints.show import Presenter
+from xstock_gateway.handlers.ask import AskHandler
+from xstock_gateway.handlers.build import BuildHandler
+from xstock_gateway.handlers.follow import FollowHandler, Wakeups
+from xstock_gateway.handlers.ingest import IngestHandler
+from xstock_gateway.metrics import GatewayMetrics
+from xstock_gateway.ports import ChainDesk, Coverage
+from xstock_gateway.settings import GatewaySettings
+from xstock_gateway.token import TokenBox
+from xstock_gateway.view import Fact
+from xstock_runtime.clock import SystemClock, SystemRandomness
+from xstock_runtime.database import Database, DatabaseSettings
+from xstock_runtime.grpc_client import ChannelSettings, ClientTls, open_channel
+from xstock_runtime.grpc_server import ANYONE, Access, GrpcServer, GrpcServerSettings, TlsFiles
+from xstock_runtime.health import Progress
+from xstock_runtime.kafka import BusConsumer, BusProducer, ConsumerSettings, ProducerSettings
+from xstock_runtime.metrics import Metrics, MetricsServer
+from xstock_runtime.migrations import check_current
+from xstock_runtime.service import Service
+from xstock_wire.reasons import error_table
+from xstock_wire.v1 import bridge_pb2, bridge_pb2_grpc
+
+_SERVICE = "xstock_wire.v1.BridgeService"
+
+
+@asynccontextmanager
+async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
+    """Build the service; raises Fatal when its schema is not current."""
+    clock, randomness = SystemClock(), SystemRandomness()
+    registry = load_registry(settings.registry_path)
+    url = settings.database_url.get_secret_value()
+    await check_current(url, "xstock_gateway")
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(DatabaseSettings(url, application="gateway"), clock, randomness)
+        )
+        producer = await stack.enter_async_context(
+            BusProducer(ProducerSettings(settings.kafka_bootstrap, settings.mac_key), clock)
+        )
+        progress, metrics = Progress(clock), Metrics("xstock_gateway")
+        counted = GatewayMetrics.create(metrics)
+        codec = RecordCodec(registry.deployment_id)
+        store = PostgresGatewayStore(database, codec)
+        desks = await _desks(registry, settings.providers, stack)
+        ingest, wakeups = IngestHandler(store, clock), Wakeups()
+        tokens = TokenBox(settings.token_key.get_secret_value().encode(), registry.deployment_id)
+        watchers = GrpcWatchers(
+            {
+                registry.chain(name).domain: await _channel(settings, target, stack)
+                for name, target in settings.watchers.items()
+            },
+            registry.deployment_id,
+        )
+        handlers = Handlers(
+            registry=registry,
+            store=store,
+            guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
+            ask=AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock),
+            build=BuildHandler(registry, store, desks, clock),
+            follow=FollowHandler(store, tokens, wakeups, settings.stream_progress_seconds),
+            present=Presenter(registry, desks),
+            version=version("xstock-bridge"),
+            randomness=randomness,
+        )
+        consumer: BusConsumer[Fact | Coverage | None] = BusConsumer(
+            ConsumerSettings(
+                bootstrap=settings.kafka_bootstrap,
+                group=f"{registry.deployment_id}.gateway",
+                topics=TOPICS,
+                mac_keys=settings.mac_keys,
+            ),
+            decode=codec.decode,
+            handler=Intake(ingest).take,
+            dead_letters=producer,
+            clock=clock,
+            randomness=randomness,
+            on_poison=count_dead_letters(counted),
+            progress=progress,
+        )
+        loops = JournalLoops(store, wakeups, clock, settings.retention_days)
+        server = _server(settings, handlers, progress, counted)
+        await server.start()
+        await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
+        yield Service(
+            name="gateway",
+            progress=progress,
+            loops={
+                "kafka": consumer.run,
+                "journal": loops.listen,
+                "retention": loops.forget,
+                "health": server.run,
+            },
+            drain=(("streams", loops.drain), ("grpc", server.drain)),
+        )
+
+
+async def _desks(
+    registry: Registry, providers: Mapping[str, list[str]], stack: AsyncExitStack
+) -> dict[Domain, ChainDesk]:
+    desks: dict[Domain, ChainDesk] = {}
+    for name, urls in providers.items():
+        entry = registry.chain(name)
+        builder = open_builder(registry, name, urls[0])
+        reader = open_reader(registry, name, urls[:1])
+        stack.push_async_callback(builder.aclose)
+        stack.push_async_callback(reader.aclose)
+        desks[entry.domain] = FamilyDesk(entry.domain, entry.family, builder.port, reader.port)
+    return desks
+
+
+async def _channel(
+    settings: GatewaySettings, target: str, stack: AsyncExitStack
+) -> grpc.aio.Channel:
+    identity = "gateway" if settings.insecure_dev else None
+    channel = open_channel(ChannelSettings(target, client_tls(settings), dev_identity=identity))
+    return await stack.enter_async_context(channel)
+
+
+async def _guard_channels(
+    registry: Registry, settings: GatewaySettings, stack: AsyncExitStack
+) -> dict[str, grpc.aio.Channel]:
+    return {
+        guard.id: await _channel(settings, settings.guards.get(guard.id, guard.endpoint), stack)
+        for guard in registry.guards
+    }
+
+
+def client_tls(settings: GatewaySettings) -> ClientTls | None:
+    """Our certificate as a client, or None in insecure_dev."""
+    certificate, key, authority = (
+        settings.tls_certificate,
+        settings.tls_private_key,
+        settings.tls_client_ca,
+    )
+    if certificate is None or key is None or authority is None:
+        return None
+    return ClientTls(authority, certificate, key)
+
+
+def _server(
+    settings: GatewaySettings, handlers: Handlers, progress: Progress, counted: GatewayMetrics
+) -> GrpcServer:
+    tls = client_tls(settings)
+    methods = [
+        f"/{_SERVICE}/{method.name}"
+        for method in bridge_pb2.DESCRIPTOR.services_by_name["BridgeService"].methods
+    ]
+    api = BridgeService(handlers)
+    return GrpcServer(
+        settings=GrpcServerSettings(
+            listen=settings.grpc_listen,
+            tls=None if tls is None else TlsFiles(tls.certificate, tls.private_key, tls.server_ca),
+            insecure_dev=settings.insecure_dev,
+        ),
+        access=Access(roles={}, methods={method: frozenset({ANYONE}) for method in methods}),
+        errors=error_table(settings.errors_url),
+        progress=progress,
+        clock=SystemClock(),
+        register=lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server),
+        services=(_SERVICE,),
+        observe=counted.observe,
+    )
