@@ -1,0 +1,1 @@
+"""The supply-guard on real PostgreSQL."""

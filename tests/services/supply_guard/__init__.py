@@ -1,0 +1,1 @@
+"""The supply-guard's handlers against fake chains and virtual time."""
