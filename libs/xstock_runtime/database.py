@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
@@ -32,6 +32,7 @@ from xstock_runtime.retry import RetryPolicy, retrying
 _log = get_logger("database")
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _TYPE = re.compile(r"[a-z][a-z0-9 ]*(\(\d+(,\d+)?\))?")
+_ANSWER_SECONDS = 2.0
 READ_ONLY = "25006"
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 TRANSIENT_STATES = {
@@ -46,6 +47,7 @@ TRANSIENT_STATES = {
     "25P03": "TRANSACTION_IDLE_TIMEOUT",
     READ_ONLY: "SERVER_READ_ONLY",
 }
+_OUTAGES = frozenset({"SERVER_READ_ONLY", "DATABASE_UNREACHABLE", "COMMIT_UNKNOWN"})
 T = TypeVar("T")
 
 
@@ -116,6 +118,8 @@ class Database:
             pool_use_lifo=True,
             connect_args={
                 "timeout": settings.connect_seconds,
+                # Our own bound behind the server's: a dead link cannot answer a timeout.
+                "command_timeout": settings.statement_seconds + _ANSWER_SECONDS,
                 "server_settings": settings.server_settings(),
                 "target_session_attrs": "read-write",
             },
@@ -178,7 +182,8 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits when the block ends and rolls back when it raises.
 
-        Raises Transient, Ambiguous COMMIT_UNKNOWN, or the body's own exception.
+        Raises Transient, Ambiguous COMMIT_UNKNOWN, or the body's own exception (a TimeoutError of
+        the body counts as the database's: nothing else may be awaited there).
         """
         try:
             connection = await self._engine.connect()
@@ -187,8 +192,8 @@ class Database:
         try:
             begun = await connection.begin()
             yield connection
-        except DBAPIError as error:
-            typed = await self._typed(error)
+        except (DBAPIError, TimeoutError) as error:
+            typed = await self._typed(error, connection)
             if typed is error:
                 raise
             raise typed from error
@@ -196,7 +201,7 @@ class Database:
             try:
                 await begun.commit()
             except Exception as error:
-                raise await self._typed(error, committing=True) from error
+                raise await self._typed(error, connection, committing=True) from error
         finally:
             await _give_back(connection)
 
@@ -222,15 +227,22 @@ class Database:
         result: T = await retrying(self._retry, self._clock, self._randomness)(once)
         return result
 
-    async def _typed(self, error: BaseException, *, committing: bool = False) -> BaseException:
-        """Our class for a driver's failure, or the error itself if it is not an outage."""
+    async def _typed(
+        self,
+        error: BaseException,
+        connection: AsyncConnection | None = None,
+        *,
+        committing: bool = False,
+    ) -> BaseException:
+        """Our class for a driver's failure, or the error itself if it is not an outage.
+
+        After an outage neither `connection` nor the pool is used again: every pooled connection
+        leads to the same dead or demoted server (F67).
+        """
         typed = classify(error, committing=committing)
-        if isinstance(typed, Transient | Ambiguous) and typed.code in (
-            "SERVER_READ_ONLY",
-            "DATABASE_UNREACHABLE",
-            "COMMIT_UNKNOWN",
-        ):
-            # Every pooled connection leads to the same dead or demoted server (F67).
+        if isinstance(typed, Transient | Ambiguous) and typed.code in _OUTAGES:
+            if connection is not None:
+                await _abandon(connection)
             await self._engine.dispose()
         return typed
 
@@ -355,6 +367,14 @@ def _read_only(url: URL) -> Fatal:
         "primary",
         {"server": where},
     )
+
+
+async def _abandon(connection: AsyncConnection) -> None:
+    """Drop the link without a word to the other side, which may never answer."""
+    try:
+        await connection.invalidate()
+    except (DBAPIError, InvalidRequestError, OSError, asyncpg.InterfaceError) as error:
+        _log.info("database_connection_lost", error=_first_line(error))
 
 
 async def _give_back(connection: AsyncConnection) -> None:

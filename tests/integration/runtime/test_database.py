@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.engines import Database as OwnDatabase
+from tests.integration.runtime.waiting import until
 from xstock_devnet.engines.postgres import PostgresServer
 from xstock_runtime.clock import SystemClock, SystemRandomness
 from xstock_runtime.database import Database, DatabaseSettings, insert_many, notify
@@ -388,7 +389,7 @@ async def test_session__turned_read_only_with_the_pool_kept__fails_for_ever(
     async with database.transaction() as connection:
         await connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
 
-    async def keep(error: BaseException, *, committing: bool = False) -> BaseException:
+    async def keep(error: BaseException, *_args: object, **_kwargs: object) -> BaseException:
         return Transient("SERVER_READ_ONLY", str(error))
 
     monkeypatch.setattr(database, "_typed", keep)
@@ -401,9 +402,3 @@ async def test_session__turned_read_only_with_the_pool_kept__fails_for_ever(
 async def test_server__not_there__is_transient(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="DATABASE_UNREACHABLE"):
         await make("postgresql://u:p@127.0.0.1:1/x", connect_seconds=1).open()
-
-
-async def until(done: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not done():
-            await asyncio.sleep(0.02)
