@@ -303,7 +303,9 @@ class World:
         await ensure_topics(self.kafka.bootstrap, TOPICS)
 
     async def _prepare_databases(self) -> None:
-        await asyncio.gather(*(self._prepare_database(p) for p in self.processes.values()))
+        # One after the other: Alembic keeps the migration it runs in a global of the process.
+        for process in self.processes.values():
+            await self._prepare_database(process)
 
     async def _prepare_database(self, process: Process) -> None:
         owner = f"{process.database}_owner"

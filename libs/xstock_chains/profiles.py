@@ -135,9 +135,13 @@ _ROWS: Final = (
 PROFILES: Final[Mapping[Domain, Profile]] = {row.domain: row for row in _ROWS}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opened(Generic[T]):
-    """An adapter with the connections behind it."""
+    """An adapter with the connections behind it.
+
+    Without slots: typing sets `__orig_class__` on what `Opened[X](…)` makes, and on Python 3.11
+    a frozen dataclass with slots answers that with a TypeError.
+    """
 
     port: T
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
