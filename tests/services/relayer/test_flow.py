@@ -3,8 +3,11 @@
 import pytest
 
 from tests.services.relayer.world import ASSET, CHAINS, OTHER, World
+from xstock_chains.fake import FakeSigner
+from xstock_chains.fake.state import AssetRules
 from xstock_core.ids import Domain
 from xstock_core.refusal import Reason, refuse
+from xstock_core.review import Scope
 from xstock_core.transfer import Phase
 
 
@@ -95,7 +98,7 @@ async def test_releaser__guard_refuses_one_item__rest_is_released_without_it() -
 
 async def test_releaser__guard_signs_with_a_foreign_key__avoided_and_never_sent() -> None:
     world = World()
-    world.guards["guard-1"].forger = world_forger()
+    world.guards["guard-1"].forger = FakeSigner(b"thief")
     await world.relayer.start()
     world.burn(3)
     await world.settle()
@@ -104,19 +107,11 @@ async def test_releaser__guard_signs_with_a_foreign_key__avoided_and_never_sent(
     assert len(signers) == 2
 
 
-def world_forger():  # type: ignore[no-untyped-def]
-    from xstock_chains.fake import FakeSigner
-
-    return FakeSigner(b"thief")
-
-
 async def test_releaser__recipient_refuses__item_stays_open_and_others_go() -> None:
     world = World()
     await world.relayer.start()
     world.burn(2)
     chain = world.chains[Domain.BNB]
-    from xstock_chains.fake.state import AssetRules
-
     chain.set_rules(OTHER, AssetRules(paused=True))
     chain.mine()
     world.burn(1, asset=OTHER)
@@ -129,8 +124,6 @@ async def test_releaser__recipient_refuses__item_stays_open_and_others_go() -> N
 
 
 async def test_operator__halt_of_an_asset__stops_it_alone_and_two_people_clear_it() -> None:
-    from xstock_core.review import Scope
-
     world = World()
     await world.relayer.start()
     await world.relayer.operator.halt("h1", Scope(asset=ASSET), "drill", "alice")

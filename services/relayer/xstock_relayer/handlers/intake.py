@@ -164,6 +164,15 @@ class Healer:
         self._watcher = watcher
         self._gauges = gauges
         self._page = page
+        self._seen = 0
+
+    async def check(self) -> int:
+        """Heal only what stayed missing since the last check; how much. Raises Transient."""
+        expected, self._seen = self._seen, await self._watcher.latest_sequence()
+        position = self._intake.positions.get(self._watcher.chain, 0)
+        if position >= expected and position <= self._seen:
+            return 0
+        return await self.heal()
 
     async def heal(self) -> int:
         """Read on until the watcher has no more; how many were read. Raises Transient."""

@@ -46,11 +46,15 @@ class Relayer:
         watchers: Sequence[Watcher],
         clock: Clock,
         gauges: Gauges | None = None,
+        *,
+        review_page: int = 400,
     ) -> None:
         figures = gauges or NoGauges()
         self.desk = Desk(books, terms, clock, figures)
         self.intake = Intake(books, self.desk, clock, figures)
-        self.reviewers = {g.id: Reviewer(g, self.desk, clock, figures) for g in guards}
+        self.reviewers = {
+            g.id: Reviewer(g, self.desk, clock, figures, page=review_page) for g in guards
+        }
         self.healers = {w.chain: Healer(self.intake, w, figures) for w in watchers}
         self.issuer = Issuer(books, self.desk, terms)
         self.operator = Operator(books, self.desk, clock)

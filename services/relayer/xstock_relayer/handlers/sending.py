@@ -66,6 +66,7 @@ class _Flight:
     sent_at_ms: int = 0
     opened_ms: int = 0
     given_back: bool = False
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class SenderPorts:
 
 @dataclass(slots=True)
 class Sender:
-    """One destination, one key. One task at a time may call it (its loop's)."""
+    """One destination, one key. `send` and `reconcile` may run beside each other, each in one
+    task: a flight that one of them works on is left alone by the other."""
 
     chain: Domain
     address: Address32
@@ -194,7 +196,7 @@ class Sender:
         )
         batches = [batch] if batch is not None else []
         await self.desk.record(News(change=Change(slots=[entry], batches=batches)))
-        flight = _Flight(entry, batch, opened_ms=now)
+        flight = _Flight(entry, batch, opened_ms=now, busy=True)
         self._flights[slot.text] = flight
         if ordinal is None:
             self._last, self._ordinal = entry, number
@@ -202,11 +204,14 @@ class Sender:
 
     async def _advance_quietly(self, flight: _Flight) -> None:
         """One step forward; what the chain or the books cannot answer now is asked again."""
+        flight.busy = True
         try:
             await self._advance(flight)
         except (Transient, Ambiguous) as error:
             flight.look_at_ms = self.ports.clock.unix_ms() + self.limits.look_ms
             self.ports.gauges.count("sending_retries", chain=self.chain.name, code=error.code)
+        finally:
+            flight.busy = False
 
     async def _advance(self, flight: _Flight) -> None:
         last = flight.entry.attempts[-1]
@@ -252,7 +257,7 @@ class Sender:
     async def reconcile(self) -> int:
         """Look at every open slot whose time has come; how many were looked at."""
         now = self.ports.clock.unix_ms()
-        due = [f for f in self._flights.values() if f.look_at_ms <= now]
+        due = [f for f in self._flights.values() if f.look_at_ms <= now and not f.busy]
         due.sort(key=lambda flight: flight.entry.ordinal)
         for flight in due:
             await self._advance_quietly(flight)

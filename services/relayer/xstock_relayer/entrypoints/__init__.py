@@ -1,0 +1,1 @@
+"""What drives the handlers: loops, the Kafka consumer, the gRPC servers."""

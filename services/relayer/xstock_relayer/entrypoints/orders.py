@@ -1,0 +1,51 @@
+"""Issuer's orders off the wire: envelope, registered key, content; all checked here, once."""
+
+from xstock_core.ids import InvalidId, parse_address, parse_asset_id, parse_domain
+from xstock_relayer.handlers.issuing import IssueOrderPaper
+from xstock_relayer.model import SignedOrder
+from xstock_runtime.errors import InvalidMessage
+from xstock_wire.v1 import common_pb2, papers_pb2
+
+ISSUE_ORDER = "issue-order"
+_PAPER_BYTES_MAX = 4096
+
+
+def order_paper_from_wire(
+    wire: common_pb2.SignedPaper, issuers: dict[str, bytes]
+) -> tuple[SignedOrder, IssueOrderPaper]:
+    """The order and its content; raises InvalidMessage naming field, value and remedy."""
+    if wire.kind != ISSUE_ORDER:
+        raise _invalid("kind", wire.kind[:40], f"give {ISSUE_ORDER!r}")
+    if len(wire.paper) > _PAPER_BYTES_MAX or len(wire.signature) not in (64, 65):
+        raise _invalid("signature", len(wire.signature), "give 64 or 65 bytes over a short paper")
+    key = issuers.get(wire.key_id)
+    if key is None:
+        raise _invalid("key_id", wire.key_id[:64], f"registered issuers are {sorted(issuers)}")
+    paper = papers_pb2.IssueOrder()
+    try:
+        paper.ParseFromString(wire.paper)
+        destination = parse_domain(paper.destination, "destination")
+        content = IssueOrderPaper(
+            asset=parse_asset_id(paper.asset),
+            order_number=paper.order_number,
+            destination=destination,
+            recipient=parse_address(paper.recipient, destination, "recipient"),
+            amount=paper.amount,
+            expires=paper.expires,
+            issuer_key=key,
+        )
+    except InvalidId as error:
+        raise _invalid(error.field, error.value, error.remedy) from error
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":
+            raise
+        raise _invalid(
+            "paper", f"{len(wire.paper)} bytes", "give a serialised IssueOrder"
+        ) from error
+    order = SignedOrder(wire.kind, wire.paper, wire.key_id, wire.signature)
+    return order, content
+
+
+def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
+    text = f"{field}: {value!r} is not valid; {remedy}"
+    return InvalidMessage("FIELD_INVALID", text, {"field": field, "value": value})

@@ -1,0 +1,183 @@
+"""IssuanceService and OperatorService: decode, call the handler, encode."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from xstock_core.ids import AssetId, Domain, InvalidId, TransferId, parse_domain, parse_transfer_id
+from xstock_core.review import Scope
+from xstock_relayer.entrypoints.orders import order_paper_from_wire
+from xstock_relayer.handlers.issuing import Issuer
+from xstock_relayer.handlers.operating import Operator
+from xstock_relayer.model import Halt, Transfer
+from xstock_runtime.clock import Randomness
+from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.grpc_server import Access, caller_identity
+from xstock_wire.v1 import operator_pb2, operator_pb2_grpc, relayer_pb2, relayer_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+ISSUANCE = "xstock_wire.v1.IssuanceService"
+OPERATOR = "xstock_wire.v1.OperatorService"
+SERVICES = (ISSUANCE, OPERATOR)
+_PAGE_DEFAULT = 100
+_PAGE_MAX = 1000
+_REASON_MAX = 500
+
+
+def access(roles: Mapping[str, Sequence[str]]) -> Access:
+    """Who may call what: issuers hand in orders, operators operate, the agent looks and halts."""
+    operators, look = frozenset({"operator"}), frozenset({"operator", "agent"})
+    methods = {
+        f"/{ISSUANCE}/SubmitIssueOrder": frozenset({"issuer"}),
+        f"/{OPERATOR}/Halt": look,
+        f"/{OPERATOR}/Resume": operators,
+        f"/{OPERATOR}/ListHalts": look,
+        f"/{OPERATOR}/ListParked": look,
+        f"/{OPERATOR}/RetryParked": operators,
+    }
+    return Access({who: frozenset(names) for who, names in roles.items()}, methods)
+
+
+class IssuanceServicer(relayer_pb2_grpc.IssuanceServiceServicer):
+    """Takes the issuer's signed orders."""
+
+    def __init__(self, issuer: Issuer, issuers: Mapping[str, bytes]) -> None:
+        self._issuer = issuer
+        self._issuers = dict(issuers)
+
+    async def SubmitIssueOrder(  # noqa: N802
+        self, request: relayer_pb2.SubmitIssueOrderRequest, context: Context
+    ) -> relayer_pb2.SubmitIssueOrderResponse:
+        """Open the order's transfer; the same order again gives the same answer."""
+        del context
+        order, paper = order_paper_from_wire(request.order, self._issuers)
+        issued = await self._issuer.submit(order, paper)
+        waiting = issued.shown.waiting_for
+        return relayer_pb2.SubmitIssueOrderResponse(
+            transfer_id=issued.transfer_id,
+            message=issued.message.pack(),
+            phase=issued.shown.phase.value,
+            reason=waiting.reason if waiting is not None else "",
+        )
+
+
+class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
+    """The operators' part of the relayer."""
+
+    def __init__(self, operator: Operator, randomness: Randomness) -> None:
+        self._operator = operator
+        self._randomness = randomness
+
+    async def Halt(  # noqa: N802
+        self, request: operator_pb2.HaltRequest, context: Context
+    ) -> operator_pb2.HaltResponse:
+        """Latch a halt."""
+        del context
+        halt_id = request.request_id or str(self._randomness.uuid4())
+        if len(halt_id) > 64 or not halt_id.isascii():
+            raise _invalid("request_id", halt_id[:80], "give at most 64 ASCII characters")
+        scope = _scope(request.scope)
+        reason = _reason(request.reason)
+        halt = await self._operator.halt(halt_id, scope, reason, caller_identity())
+        return operator_pb2.HaltResponse(halt=_halt_to_wire(halt))
+
+    async def Resume(  # noqa: N802
+        self, request: operator_pb2.ResumeRequest, context: Context
+    ) -> operator_pb2.ResumeResponse:
+        """Approve the clearing of a halt."""
+        del context
+        _reason(request.reason)
+        cleared, missing = await self._operator.resume(request.halt_id, caller_identity())
+        return operator_pb2.ResumeResponse(cleared=cleared, missing=missing)
+
+    async def ListHalts(  # noqa: N802
+        self, request: operator_pb2.ListHaltsRequest, context: Context
+    ) -> operator_pb2.ListHaltsResponse:
+        """The halts in force."""
+        del request, context
+        halts = [_halt_to_wire(halt) for halt in self._operator.list_halts()]
+        return operator_pb2.ListHaltsResponse(halts=halts)
+
+    async def ListParked(  # noqa: N802
+        self, request: operator_pb2.ListParkedRequest, context: Context
+    ) -> operator_pb2.ListParkedResponse:
+        """Transfers that wait for a person."""
+        del context
+        size = min(request.page_size or _PAGE_DEFAULT, _PAGE_MAX)
+        after = _transfer_id(request.page_token, "page_token") if request.page_token else None
+        found = await self._operator.list_parked(after, size)
+        token = found[-1].id.hex() if len(found) == size else ""
+        return operator_pb2.ListParkedResponse(
+            transfers=[_parked(transfer) for transfer in found], next_page_token=token
+        )
+
+    async def RetryParked(  # noqa: N802
+        self, request: operator_pb2.RetryParkedRequest, context: Context
+    ) -> operator_pb2.RetryParkedResponse:
+        """Let a parked transfer go on."""
+        del context
+        transfer_id = _transfer_id(request.transfer_id.hex(), "transfer_id")
+        reason = _reason(request.reason)
+        phase = await self._operator.retry_parked(transfer_id, reason, caller_identity())
+        return operator_pb2.RetryParkedResponse(phase=phase.value)
+
+
+def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
+    text = f"{field}: {value!r} is not valid; {remedy}"
+    return InvalidMessage("FIELD_INVALID", text, {"field": field, "value": value})
+
+
+def _reason(reason: str) -> str:
+    if not 1 <= len(reason) <= _REASON_MAX:
+        raise _invalid("reason", f"{len(reason)} characters", f"give 1 to {_REASON_MAX}")
+    return reason
+
+
+def _transfer_id(digits: str, field: str) -> TransferId:
+    try:
+        return parse_transfer_id(bytes.fromhex(digits), field)
+    except (InvalidId, ValueError) as error:
+        raise _invalid(field, digits[:80], "give 32 bytes") from error
+
+
+def _scope(wire: operator_pb2.HaltScope) -> Scope:
+    """A chain's halt stops what goes to it; what comes from it is the guards' to judge."""
+    kind = wire.WhichOneof("scope")
+    if kind == "asset":
+        if len(wire.asset) != 32:
+            raise _invalid("scope.asset", wire.asset.hex(), "give the 32 bytes of an asset id")
+        return Scope(asset=AssetId(wire.asset))
+    if kind == "chain":
+        try:
+            return Scope(destination=parse_domain(wire.chain, "scope.chain"))
+        except InvalidId as error:
+            raise _invalid("scope.chain", wire.chain, error.remedy) from error
+    return Scope()
+
+
+def _halt_to_wire(halt: Halt) -> operator_pb2.HaltRecord:
+    record = operator_pb2.HaltRecord(
+        id=halt.id,
+        reason=halt.reason,
+        by=halt.by,
+        at_ms=halt.at_ms,
+        approvals=halt.approvals,
+    )
+    chain: Domain | None = halt.scope.destination or halt.scope.source
+    if halt.scope.asset is not None:
+        record.scope.asset = halt.scope.asset
+    elif chain is not None:
+        record.scope.chain = int(chain)
+    return record
+
+
+def _parked(transfer: Transfer) -> operator_pb2.ParkedTransfer:
+    shown, state = transfer.shown(), transfer.state
+    since = max((at for name, at in transfer.moments if name == "PARKED"), default=0)
+    return operator_pb2.ParkedTransfer(
+        transfer_id=transfer.id,
+        message=state.message.pack() if state.message is not None else b"",
+        reason=shown.waiting_for.reason if shown.waiting_for is not None else "",
+        since_ms=since,
+    )
