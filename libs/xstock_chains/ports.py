@@ -6,10 +6,10 @@ An adapter promises ordered, gap-free, final pages or raises; it never guesses. 
 these ports (`Quorum`, `Metered`), not code inside adapters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.message import TransferMessage
@@ -353,4 +353,30 @@ class ChainAdmin(Protocol):
 
     async def self_test(self) -> SelfTest:
         """Chain id, genesis, code hash, decimals, roles, capability, counters."""
+        ...
+
+
+class Holder(Protocol):
+    """Somebody with tokens and a key on this machine (command line, local chains)."""
+
+    @property
+    def address(self) -> Address32:
+        """The holder's wire form."""
+        ...
+
+    @property
+    def address_text(self) -> str:
+        """The chain's own text form."""
+        ...
+
+    async def send(self, burn: Mapping[str, Any]) -> Sequence[TxRef]:
+        """Check, sign and send what the bridge built; the last reference is the burn."""
+        ...
+
+    async def included(self, tx: TxRef) -> bool | None:
+        """True when it succeeded in a block, False when it failed there, None when not yet."""
+        ...
+
+    async def shares_of(self, symbol: str) -> int:
+        """What the holder has of an asset, in the token's own share units."""
         ...

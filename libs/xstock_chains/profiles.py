@@ -17,6 +17,7 @@ from xstock_chains.ports import (
     ChainAdmin,
     ChainReader,
     ChainWriter,
+    Holder,
     ReleaseCodec,
     Signer,
 )
@@ -225,6 +226,23 @@ def open_admin(
 
         admin = doors.admin(registry, chain, url, timeout_seconds)
         return Opened[ChainAdmin](admin, (admin.aclose,))
+    raise _no_adapter(family)
+
+
+def open_holder(
+    registry: Registry,
+    chain: Domain | str,
+    url: str,
+    key_file: Path,
+    timeout_seconds: float = 10.0,
+) -> Opened[Holder]:
+    """Somebody with a key on this machine, over one node."""
+    family = _family(registry, chain, [url])
+    if family == "evm":
+        from xstock_chains.evm import doors
+
+        holder = doors.holder(registry, chain, url, key_file, timeout_seconds)
+        return Opened[Holder](holder, (holder.aclose,))
     raise _no_adapter(family)
 
 

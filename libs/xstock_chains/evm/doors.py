@@ -6,6 +6,7 @@ from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
 from xstock_chains.evm.codec import EvmReleaseCodec
+from xstock_chains.evm.holder import EvmHolder
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import Rpc, RpcLimits
 from xstock_chains.evm.signer import LocalSigner
@@ -47,6 +48,14 @@ def builder(
 def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> EvmAdmin:
     """The self-test over one node."""
     return EvmAdmin(chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def holder(
+    registry: Registry, which: Domain | str, url: str, key_file: Path, timeout_seconds: float
+) -> EvmHolder:
+    """A holder with a key from a file, over one node."""
+    rpc = _rpc(url, timeout_seconds)
+    return EvmHolder(chain(registry, which), rpc, LocalSigner.from_file(key_file))
 
 
 def codec(registry: Registry) -> EvmReleaseCodec:
