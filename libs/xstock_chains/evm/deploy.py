@@ -19,7 +19,7 @@ from eth_abi.abi import encode
 
 from xstock_chains.evm.abi import hex_of, selector, words
 from xstock_chains.evm.address import checksummed, to_wire
-from xstock_chains.evm.errors import artifact, reverted
+from xstock_chains.evm.errors import artifact, broadcast_refused, reverted
 from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
@@ -321,10 +321,17 @@ class EvmDeployment:
             free = max([nonce, *self._nonces_after()])
             self._state.sent[action.name] = await self._signed(action, free, fees)
         self._state.save()
-        calls: list[Call] = [
-            ("eth_sendRawTransaction", [self._state.sent[action.name]["raw"]]) for action in actions
-        ]
-        await self._rpc.batch_settled(calls)
+        for action in actions:
+            await self._send(action.name)
+
+    async def _send(self, name: str) -> None:
+        call: Call = ("eth_sendRawTransaction", [self._state.sent[name]["raw"]])
+        (answer,) = await self._rpc.batch_settled([call])
+        if not isinstance(answer, RpcFault):
+            return
+        refusal = broadcast_refused(answer, self._rpc.host)
+        if refusal is not None and refusal.code != "NONCE_USED":
+            raise refusal
 
     def _nonces_after(self) -> list[int]:
         return [sent["nonce"] + 1 for sent in self._state.sent.values()]

@@ -54,6 +54,7 @@ class World:
     writer: EvmWriter
     orders: int = 0
     holding: bool = False
+    final_after: int = 2
     opened: list[Rpc] = field(default_factory=list)
 
     def connect(self, url: str | None = None) -> Rpc:
@@ -69,8 +70,8 @@ class World:
         await self.rpc.call("anvil_mine", hex(blocks))
 
     async def finalize(self) -> None:
-        """Let everything that is in a block become final (anvil: two blocks later)."""
-        await self.mine(2)
+        """Let everything that is in a block become final (anvil: two epochs later)."""
+        await self.mine(self.final_after)
 
     async def send(self, sender: LocalSigner, to: bytes, data: bytes, gas: int = 3_000_000) -> Any:
         """A transaction of a development account; its receipt."""
@@ -255,9 +256,9 @@ async def deploy(rpc: Rpc, what: DeployPlan) -> EvmDeployment:
 
 
 @asynccontextmanager
-async def running_world(folder: Path) -> AsyncIterator[World]:
-    """A node, deployed; gone afterwards."""
-    async with AnvilNode(folder, chain_id=CHAIN_ID) as node:
+async def running_world(folder: Path, slots_in_an_epoch: int = 1) -> AsyncIterator[World]:
+    """A node, deployed; gone afterwards. Final is what lies two epochs below the latest block."""
+    async with AnvilNode(folder, chain_id=CHAIN_ID, slots_in_an_epoch=slots_in_an_epoch) as node:
         rpc = Rpc(node.url)
         try:
             deployment = await deploy(rpc, plan())
@@ -268,6 +269,7 @@ async def running_world(folder: Path) -> AsyncIterator[World]:
             codec = EvmReleaseCodec({chain.domain: chain.chain_id})
             reader, writer = EvmReader(chain, rpc), EvmWriter(chain, rpc, codec)
             world = World(node, rpc, chain, registry, codec, reader, writer)
+            world.final_after = 2 * slots_in_an_epoch
             yield world
             for opened in world.opened:
                 await opened.aclose()
