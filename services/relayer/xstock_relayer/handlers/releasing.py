@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import ChainWriter, GuardSignature, ReleaseCodec, ReleaseOrder
-from xstock_core.facts import VerdictGiven
+from xstock_core.facts import ReleaseSkippedSeen, VerdictGiven
 from xstock_core.ids import Domain, GuardId, TransferId
+from xstock_core.observation import SkipReason
 from xstock_core.refusal import Disposition, Reason, Refused
 from xstock_core.release import ExecutionKey, ReleaseBatch, key_of
 from xstock_relayer.handlers.desk import Desk, News, authorized
@@ -32,6 +33,10 @@ _EPOCH_MS = 10_000
 _FINAL_TIME_MS = 2_000
 _CANDIDATES_MAX = 4_000
 _REST_MS_MAX = 2_000
+_PARKED_SKIPS = {
+    reason.name: reason for reason in (SkipReason.RECIPIENT_REFUSED, SkipReason.ASSET_UNKNOWN)
+}
+"""Skips that waiting alone does not end; pauses and empty buckets are waited for."""
 
 
 @dataclass(slots=True)
@@ -152,6 +157,7 @@ class Releaser:
                 self.gauges.count("batches", chain=self.chain.name)
                 self.gauges.count("batch_items", len(ids), chain=self.chain.name)
                 return len(ids)
+            await self._park_refused(signed, transfers, outcome)
             transfers = self._without(transfers, outcome)
         for transfer in transfers:
             if transfer.id in self.desk.open:
@@ -266,6 +272,19 @@ class Releaser:
                 return None
             signatures.append(GuardSignature(signer, answer.signature))
         return tuple(signatures)
+
+    async def _park_refused(
+        self, batch: Batch, transfers: Sequence[Transfer], outcome: NotSent
+    ) -> None:
+        """What simulation shows to be refused for good is set aside, not tried for ever (F58)."""
+        reasons = {key: reason for key, reason in outcome.refused if reason in _PARKED_SKIPS}
+        facts = [
+            (transfer.id, ReleaseSkippedSeen(batch.id, _PARKED_SKIPS[reasons[key]]))
+            for transfer in transfers
+            if (key := _key(transfer)) in reasons
+        ]
+        if facts:
+            await self.desk.record(News(facts=list(facts)))
 
     def _without(self, transfers: Sequence[Transfer], outcome: NotSent) -> list[Transfer]:
         """What is left once the destination said which items it has done or would skip."""
