@@ -114,9 +114,9 @@ def _keys(
     entry = next(guard for guard in registry.guards if guard.id == settings.guard_id)
     signers: dict[Domain, Signer] = {}
     for chain in registry.chains:
-        key_file = settings.key_files.get(chain.family)
+        key_file = settings.key_files.get(chain.family, settings.key_file)
         if key_file is None:
-            raise Fatal("KEY_MISSING", f"key_files.{chain.family}: not set; {chain.name} needs it")
+            raise Fatal("KEY_MISSING", f"key_file: not set; {chain.name} needs a key to sign with")
         signer = open_signer(chain.family, key_file)
         known = entry.keys.get(chain.family, "").removeprefix("0x").lower()
         if signer.identity.hex() != known:

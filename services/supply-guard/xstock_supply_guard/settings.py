@@ -45,8 +45,11 @@ class GuardSettings(ServiceSettings):
         default_factory=list,
         description="JSON list of node URLs that watchers and other guards use; sharing is refused",
     )
+    key_file: Path | None = Field(
+        default=None, description="this guard's key, for every family that key_files does not name"
+    )
     key_files: dict[str, Path] = Field(
-        min_length=1, description='JSON {family: key file}, e.g. {"evm":"/keys/guard-1"}'
+        default_factory=dict, description='JSON {family: key file}, e.g. {"evm":"/keys/guard-1"}'
     )
     roles: dict[str, list[str]] = Field(
         default_factory=_usual_roles,

@@ -7,13 +7,17 @@ the end of its file (`test_defences_removed.py`), where the checker is seen to f
 import asyncio
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.services.supply_guard.world import (
     ASSET,
+    ATTESTOR,
+    DEPLOYMENT,
     GUARDS,
     HOLDER,
+    OTHER,
     RECIPIENT,
     SHARE,
     STRANGER,
@@ -21,6 +25,8 @@ from tests.services.supply_guard.world import (
     id_of,
 )
 from xstock_chains.fake import Lie
+from xstock_chains.fake.state import AssetRules
+from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, counter_nonce
 from xstock_core.message import make_message
 from xstock_core.observation import TxRef
@@ -32,7 +38,8 @@ from xstock_supply_guard.handlers.halting import halt, resume
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import Outcome, PolicyConfig, SubmittedClaim
 from xstock_supply_guard.ports import GuardStore
-from xstock_wire.v1 import supply_guard_pb2
+from xstock_wire.papers import ATTESTATION
+from xstock_wire.v1 import papers_pb2, supply_guard_pb2
 
 GRANTED = (Outcome.GRANTED, "")
 
@@ -111,17 +118,14 @@ class TestForgedClaims:
         world.mine()
         await world.scan()
         claim = world.claim(tx)
-        other = {
+        others: dict[str, Any] = {
             "amount": 2 * SHARE,
             "recipient": HOLDER,
-            "asset": world.order(1, 1).message.asset,
+            "asset": OTHER,
             "refund_address": RECIPIENT,
-        }[field]
-        if field == "asset":
-            from tests.services.supply_guard.world import OTHER
-
-            other = OTHER
-        changed = replace(claim, message=replace(claim.message, **{field: other}))
+        }
+        message = replace(claim.message, **{field: others[field]})
+        changed = replace(claim, message=message)
         assert await world.outcome(changed) == (Outcome.REJECTED, "CONTENT_MISMATCH")
         assert await world.outcome(claim) == GRANTED
 
@@ -219,10 +223,6 @@ class TestBoundary:
     ) -> None:
         """F57: integers as decimal digits only."""
         world = World(store=store)
-        from tests.services.supply_guard.world import ATTESTOR, DEPLOYMENT
-        from xstock_wire.papers import ATTESTATION
-        from xstock_wire.v1 import papers_pb2
-
         paper = papers_pb2.Attestation(
             asset=ASSET, held_units=1, as_of=world.now, sequence=1, multiplier=digits
         )
@@ -598,7 +598,7 @@ class TestAudit:
         await world.funded()
         tx = world.burn()
         world.mine()
-        message = replace(world.claim(tx).message, amount=10 * SHARE)
+        message = replace(world.claim(tx).message, amount=Shares(10 * SHARE))
         if burn_first:
             await world.scan(Domain.ETHEREUM)
         batch = ReleaseBatch(
@@ -696,3 +696,25 @@ class TestHalts:
         world.mine()
         await world.scan()
         assert await world.outcome(world.claim(tx)) == (Outcome.HELD, "HALTED")
+
+
+class TestMultiplier:
+    """A cap counted in shares needs the multiplier that is in force."""
+
+    async def test_attestation__of_a_multiplier_the_chain_has_left__stale(
+        self, store: GuardStore
+    ) -> None:
+        """A 10:1 split on chain, the old multiplier in the paper: the cap would be tenfold."""
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted()
+        for chain in world.chains.values():
+            chain.set_rules(ASSET, AssetRules(multiplier=10 * 10**18, multiplier_epoch=1))
+        world.mine()
+        await world.audit(Domain.BNB)
+        world.mine()
+        await world.scan()
+        await world.audit(Domain.BNB)
+        assert (await world.sign(message)).refusals[0].reason == "COLLATERAL_STALE"
+        await world.attest(10_000 * SHARE, sequence=2, multiplier=10 * 10**18, epoch=1)
+        assert (await world.sign(message)).signature

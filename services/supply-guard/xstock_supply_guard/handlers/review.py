@@ -43,6 +43,8 @@ from xstock_supply_guard.handlers.halting import scopes
 from xstock_supply_guard.handlers.papers import issuer_address, order_message, signed_by_issuer
 from xstock_supply_guard.handlers.post import advance_sequences
 from xstock_supply_guard.model import (
+    AttestationRecord,
+    BelievedSupply,
     ClaimRecord,
     Executed,
     IssueRecord,
@@ -61,6 +63,8 @@ _OUTCOMES = {
     Disposition.PARK: Outcome.PARKED,
     Disposition.REJECT: Outcome.REJECTED,
 }
+_NEVER_FRESH = -(2**40)
+"""An age limit in seconds that no attestation meets."""
 RULINGS_PER_LINK_MAX = 4096
 """Rulings of one journal link are numbered within this room."""
 
@@ -290,22 +294,20 @@ async def asset_views(
 ) -> dict[AssetId, AssetView]:
     """What the policies may know of each registered asset.
 
-    An asset with an unexplained release counts as drifted: it waits while that is cleared up. An
-    attestation of an older multiplier epoch than a chain's own does not count (it is stale).
+    An asset with an unexplained release counts as drifted: it waits while that is cleared up.
     """
     attested = await unit.attestations(assets)
     sequences = await unit.reserved_through(list(issuers))
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
-    epochs = await _chain_epochs(unit, assets)
+    outdated = _outdated(attested, await unit.readings(assets))
+    longest = desk.config.policy.attestation_age_seconds_max
     views = {}
     for asset in assets & desk.config.assets.keys():
         record = attested.get(asset)
         issuer = issuers.get(asset)
         views[asset] = AssetView(
             attestation=record.attestation if record else None,
-            attestation_age_max=desk.config.policy.attestation_age_seconds_max
-            if record is None or record.attestation.multiplier_epoch >= epochs.get(asset, 0)
-            else -1,
+            attestation_age_max=_NEVER_FRESH if asset in outdated else longest,
             margin_bps=desk.config.policy.margin_bps,
             drift=asset in adrift,
             issuance=IssueSequence(sequences.get(asset, 0), issuer) if issuer else None,
@@ -314,12 +316,19 @@ async def asset_views(
     return views
 
 
-async def _chain_epochs(unit: GuardReads, assets: set[AssetId]) -> dict[AssetId, int]:
-    epochs: dict[AssetId, int] = {}
-    for reading in await unit.readings(assets):
-        asset = reading.supply.asset
-        epochs[asset] = max(epochs.get(asset, 0), reading.supply.multiplier_epoch)
-    return epochs
+def _outdated(
+    attested: Mapping[AssetId, AttestationRecord], readings: Sequence[BelievedSupply]
+) -> set[AssetId]:
+    """Assets whose attestation is of a multiplier that a chain has left: the chain wins."""
+    found = set()
+    for reading in readings:
+        record = attested.get(reading.supply.asset)
+        if record is None:
+            continue
+        newer = reading.supply.multiplier_epoch > record.attestation.multiplier_epoch
+        if newer and reading.supply.multiplier != record.attestation.multiplier:
+            found.add(reading.supply.asset)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
