@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -90,8 +91,9 @@ def _finality(value: str) -> str:
     return value
 
 
-Hash32 = Annotated[bytes, BeforeValidator(_hash32)]
-PublicKey = Annotated[bytes, BeforeValidator(_key_bytes)]
+_Hex = PlainSerializer(lambda raw: "0x" + raw.hex(), return_type=str, when_used="json")
+Hash32 = Annotated[bytes, BeforeValidator(_hash32), _Hex]
+PublicKey = Annotated[bytes, BeforeValidator(_key_bytes), _Hex]
 ChainDomain = Annotated[Domain, BeforeValidator(_domain)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9._-]+$")]
 

@@ -72,6 +72,7 @@ def test_registry__a_valid_file__is_read_and_found_by_name_and_id(tmp_path: Path
     assert on_bnb.caip19_kind == "erc20"
     assert tesla.on("mantle") is None
     assert len(registry.guard_identities("evm")) == 3
+    assert parse_registry(registry.model_dump_json()) == registry
 
 
 def _guards_twice(doc: dict[str, Any]) -> None:
