@@ -5,6 +5,7 @@ The services here are ten-line programs, so that what is tested is the supervisi
 
 import asyncio
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -170,6 +171,29 @@ async def test_grpc_health__per_service__tells_serving_from_not(tmp_path: Path) 
     assert not await grpc_health(f"127.0.0.1:{port}", "busy")()
     await service.kill9()
     assert not await grpc_health(f"127.0.0.1:{port}", "ready")()
+
+
+def test_free_ports__many__differ_and_keep_clear_of_outgoing_connections() -> None:
+    ports = free_ports(50)
+    assert len(set(ports)) == 50
+    assert all(15_000 <= port < 32_000 for port in ports)
+
+
+def test_free_ports__one_listened_on__is_not_offered() -> None:
+    class OneThenNext:
+        """Offers the taken port first, then its neighbour."""
+
+        def __init__(self, taken: int) -> None:
+            self.offers = iter((taken, taken + 1))
+
+        def uniform(self, low: float, high: float) -> float:
+            return next(self.offers)
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", free_ports(1)[0]))
+        listener.listen()
+        taken = listener.getsockname()[1]
+        assert free_ports(1, OneThenNext(taken)) == [taken + 1]  # type: ignore[arg-type]
 
 
 async def test_supervisor__block_ends__stops_in_reverse_order(tmp_path: Path) -> None:
