@@ -13,7 +13,14 @@ from typing import Any
 from tests.chains.evm_contracts import batch
 from tests.chains.evm_contracts.batch import CANCEL, Item, header, pack, sign, sign_all, wire
 from tests.chains.evm_contracts.chain import Receipt, Reverted, artifact, deploy
-from tests.chains.evm_contracts.compiler import BRIDGE, GUARD_SET, TOKEN, Change
+from tests.chains.evm_contracts.compiler import (
+    BRIDGE,
+    GUARD_SET,
+    TOKEN,
+    Change,
+    compile_all,
+    mutate,
+)
 from tests.chains.evm_contracts.world import (
     ADMIN,
     AGENT,
@@ -28,6 +35,7 @@ from tests.chains.evm_contracts.world import (
     UNIT,
     World,
     account,
+    deploy_bridge,
     sign_token_permit,
 )
 
@@ -477,7 +485,118 @@ def token_registered_twice(world: World) -> str:
     return ending(world, lambda: world.bridge.must("registerAsset", *arguments, sender=ADMIN))
 
 
+def _rotate_to_the_same(world: World) -> None:
+    guards = [g.address for g in GUARDS]
+    world.propose_and_wait("proposeGuards", guards, 2)
+    world.bridge.must("rotateGuards", guards, 2, sender=ADMIN)
+
+
+def _endless(world: World) -> str:
+    return HARM if world.bridge.call("pausedUntil", bytes(32)) == 2**32 - 1 else "NOT CONFIRMED"
+
+
+def confirm_across_epochs(world: World) -> str:
+    """A vote of a guard that was rotated out must not count with today's."""
+    world.bridge.must("confirmPause", bytes(32), sender=GUARDS[0].address)
+    _rotate_to_the_same(world)
+    world.bridge.must("confirmPause", bytes(32), sender=GUARDS[1].address)
+    return _endless(world)
+
+
+def confirm_across_days(world: World) -> str:
+    world.bridge.must("confirmPause", bytes(32), sender=GUARDS[0].address)
+    world.rpc.advance(25 * 3600)
+    world.bridge.must("confirmPause", bytes(32), sender=GUARDS[1].address)
+    return _endless(world)
+
+
+def confirm_by_agent(world: World) -> str:
+    return ending(world, lambda: world.bridge.must("confirmPause", bytes(32), sender=AGENT))
+
+
+def forgotten_proposal(world: World) -> str:
+    """A proposal nobody watches any more is applied months later."""
+    guards = [g.address for g in GUARDS]
+    world.propose_and_wait("proposeGuards", guards, 2)
+    world.rpc.advance(60 * 86_400)
+    return ending(world, lambda: world.bridge.must("rotateGuards", guards, 2, sender=ADMIN))
+
+
+def admin_leaves(world: World) -> str:
+    return ending(world, lambda: world.bridge.must("renounceOwnership", sender=ADMIN))
+
+
+def _built(world: World, **changes: Any) -> str:
+    try:
+        deploy_bridge(world.rpc, world.compiled, **changes)
+    except Reverted as refused:
+        return world.error(refused)
+    return HARM
+
+
+def built_without_delay(world: World) -> str:
+    """F83: zero is never configuration."""
+    return _built(world, delay_seconds=0)
+
+
+def built_without_domain(world: World) -> str:
+    """F10: zero is never configuration."""
+    return _built(world, domain=0)
+
+
+def _registered(world: World, token: str, minimum: int, capacity: int, sender: str) -> str:
+    arguments = (b"\x01" * 32, token, minimum, capacity, 1)
+    return ending(world, lambda: world.bridge.must("registerAsset", *arguments, sender=sender))
+
+
+def _another_token(world: World) -> str:
+    other = deploy(world.rpc, artifact("XStockToken"), ISSUER, "Other", "X", ISSUER, ONE)
+    return other.address
+
+
+def registered_by_stranger(world: World) -> str:
+    return _registered(world, _another_token(world), 1, 1, STRANGER)
+
+
+def registered_without_minimum(world: World) -> str:
+    return _registered(world, _another_token(world), 0, 1, ADMIN)
+
+
+def registered_without_bucket(world: World) -> str:
+    return _registered(world, _another_token(world), 1, 0, ADMIN)
+
+
+def registered_without_capability(world: World) -> str:
+    """F88: an older token, without transferSharesFrom, whose holders could never burn."""
+    changes = [Change(TOKEN, "function transferSharesFrom(", "function transferSharesOf(")]
+    old = compile_all({"old": mutate(changes, unit=TOKEN)})["old"]["XStockToken"]
+    token = deploy(world.rpc, old, ISSUER, "Old", "OLDx", ISSUER, ONE)
+    return _registered(world, token.address, 1, 1, ADMIN)
+
+
+def registered_with_other_decimals(world: World) -> str:
+    """F50, F88: a token of 8 decimals would be minted ten thousand million times over."""
+    changes = [Change(TOKEN, "return 18;", "return 8;")]
+    odd = compile_all({"odd": mutate(changes, unit=TOKEN)})["odd"]["XStockToken"]
+    token = deploy(world.rpc, odd, ISSUER, "Odd", "ODDx", ISSUER, ONE)
+    return _registered(world, token.address, 1, 1, ADMIN)
+
+
 # ------------------------------------------------------------------------- burns
+
+
+def burn_counted_twice(world: World) -> str:
+    """Two burns under one counter: one of them could never be released."""
+    world.fund(10**9)
+    counters = [world.bridge.events(world.burn(10**8))[0].args["counter"] for _ in range(2)]
+    return "DENSE" if counters == [1, 2] else HARM
+
+
+def bucket_idle_for_days(world: World) -> str:
+    """F53: quiet days must not save up more than the bucket holds."""
+    world.release(world.item(1, amount=10**12))
+    world.rpc.advance(10 * 86_400)
+    return ending(world, lambda: world.release(world.item(2, amount=10**12 + 1)))
 
 
 def _burn_ending(world: World, amount: int = 10**8, **changes: Any) -> str:
@@ -554,6 +673,98 @@ def front_run_permit(world: World) -> str:
 
 
 ATTACKS: tuple[Attack, ...] = (
+    Attack(
+        "confirm_across_epochs",
+        confirm_across_epochs,
+        "NOT CONFIRMED",
+        [guard_change("if (stale || vote.epoch != _gate.epoch)", "if (stale)")],
+    ),
+    Attack(
+        "confirm_across_days",
+        confirm_across_days,
+        "NOT CONFIRMED",
+        [guard_change("if (stale || vote.epoch != _gate.epoch)", "if (vote.epoch != _gate.epoch)")],
+    ),
+    Attack(
+        "confirm_by_agent",
+        confirm_by_agent,
+        "NotGuard",
+        [guard_change("if (number == 0) revert NotGuard(msg.sender);", "if (number == 0) return;")],
+    ),
+    Attack(
+        "forgotten_proposal",
+        forgotten_proposal,
+        "ChangeExpired",
+        [guard_change("if (block.timestamp > ready + PROPOSAL_SECONDS_MAX)", "if (false)")],
+    ),
+    Attack(
+        "admin_leaves",
+        admin_leaves,
+        "AdminMayNotLeave",
+        [
+            guard_change(
+                "function renounceOwnership() public pure override {\n"
+                "        revert AdminMayNotLeave();",
+                "function renounceOwnership() public override {\n"
+                "        super.renounceOwnership();",
+            )
+        ],
+    ),
+    Attack(
+        "built_without_delay",
+        built_without_delay,
+        "DelayIsZero",
+        [guard_change("if (delaySeconds_ == 0) revert DelayIsZero();", "")],
+    ),
+    Attack(
+        "built_without_domain",
+        built_without_domain,
+        "DomainRefused",
+        [bridge_change("if (domain == 0 || domain == CUSTODY)", "if (domain == CUSTODY)")],
+    ),
+    Attack(
+        "registered_by_stranger",
+        registered_by_stranger,
+        "OwnableUnauthorizedAccount",
+        [bridge_change(") external onlyOwner nonReentrant {", ") external nonReentrant {")],
+    ),
+    Attack(
+        "registered_without_minimum",
+        registered_without_minimum,
+        "MinimumIsZero",
+        [bridge_change("if (minimum == 0) revert MinimumIsZero();", "")],
+    ),
+    Attack(
+        "registered_without_bucket",
+        registered_without_bucket,
+        "BucketIsZero",
+        [bridge_change("if (bucketCapacity == 0) revert BucketIsZero();", "")],
+    ),
+    Attack(
+        "registered_without_capability",
+        registered_without_capability,
+        "TokenUnfit",
+        [bridge_change("if (!_canMoveShares(token)) revert", "if (false) revert")],
+    ),
+    Attack(
+        "registered_with_other_decimals",
+        registered_with_other_decimals,
+        "TokenUnfit",
+        [bridge_change("if (_readWord(token, IShareToken.decimals.selector) != 18)", "if (false)")],
+    ),
+    Attack(
+        "burn_counted_twice",
+        burn_counted_twice,
+        "DENSE",
+        [bridge_change("lane.counter = counter;", "")],
+    ),
+    Attack(
+        "bucket_idle_for_days",
+        bucket_idle_for_days,
+        "BUCKET_EMPTY",
+        [bridge_change("return _min(asset.bucketCapacity, ", "return _min(type(uint64).max, ")],
+        build={"capacity": 10**12, "refill": 10**9},
+    ),
     Attack("chain_id", other_chain_id, "SignerNotGuard", _digest_with("1", "address(this)")),
     Attack(
         "contract",

@@ -57,13 +57,14 @@ ACTORS = (ADMIN, AGENT, ISSUER, HOLDER, RELAYER, RECIPIENT, STRANGER)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The deployed contracts of one chain."""
+    """The deployed contracts of one chain; `compiled` is the bridge's output if not committed."""
 
     rpc: Rpc
     bridge: Contract
     token: Contract
     sanctions: Contract
     asset: bytes = ASSET
+    compiled: dict[str, Any] | None = None
 
     # ---------------------------------------------------------------- releases
 
@@ -269,4 +270,4 @@ def build_world(
     asset.must("setMinter", bridge.address, sender=ISSUER)
     asset.must("setBurner", bridge.address, sender=ISSUER)
     bridge.must("registerAsset", ASSET, asset.address, MINIMUM, capacity, refill, sender=ADMIN)
-    return World(rpc, bridge, asset, sanctions)
+    return World(rpc, bridge, asset, sanctions, compiled=compiled)
