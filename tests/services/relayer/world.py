@@ -18,7 +18,7 @@ from xstock_chains.fake import (
     FakeWriter,
     GuardSet,
 )
-from xstock_chains.ports import Cursor
+from xstock_chains.ports import ChainWriter, Cursor, Signer
 from xstock_core.ids import AssetId, Domain, TransferId, asset_id
 from xstock_core.observation import BurnFinal, ReleaseFinal
 from xstock_core.refusal import GRANTED, Verdict
@@ -143,11 +143,13 @@ class World:
     """Two chains, three guards, one relayer."""
 
     disk: Disk = field(default_factory=Disk)
+    open_books: Callable[[], Books] | None = None
     limits: SendingLimits = field(default_factory=SendingLimits)
     batch_items_max: int = 100
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
+        self.transfers: list[Transfer] = []
         self.chains = {domain: a_chain(domain, self.clock) for domain in CHAINS}
         self.nodes = {
             domain: FakeNode(chain, self.clock, SeededRandomness(int(domain)))
@@ -157,8 +159,16 @@ class World:
         self.watchers = {
             domain: FakeWatcher(domain, FakeReader(node)) for domain, node in self.nodes.items()
         }
-        self.books: Books = MemoryBooks(self.disk)
+        self.signers: dict[Domain, Signer] = dict.fromkeys(CHAINS, KEY)
+        self.writers: dict[Domain, ChainWriter] = {
+            domain: FakeWriter(node) for domain, node in self.nodes.items()
+        }
+        self.books = self.new_books()
         self.relayer = self.make_relayer(self.books)
+
+    def new_books(self) -> Books:
+        """The books as a fresh process opens them."""
+        return self.open_books() if self.open_books else MemoryBooks(self.disk)
 
     def make_relayer(self, books: Books) -> Relayer:
         """Another process over these books."""
@@ -192,8 +202,9 @@ class World:
         async def final_time() -> int:
             return (await FakeReader(node).finalized_head()).time
 
+        writer, signer = self.writers[domain], self.signers[domain]
         return Destination(
-            domain, KEY.address, FakeWriter(node), KEY, FakeCodec(), final_time, self.limits
+            domain, KEY.address, writer, signer, FakeCodec(), final_time, self.limits
         )
 
     def burn(
@@ -231,19 +242,22 @@ class World:
             for chain in self.chains.values():
                 chain.mine()
             await self.clock.advance(seconds)
-            if self.disk.transfers and all(t.shown().terminal for t in self.transfers):
+            transfers = await self.refresh()
+            if transfers and all(t.shown().terminal for t in transfers):
                 return
 
     async def crash(self) -> None:
         """Throw the process away and start another over the same disk."""
-        self.books = MemoryBooks(self.disk)
+        self.books = self.new_books()
         self.relayer = self.make_relayer(self.books)
         await self.relayer.start()
 
-    @property
-    def transfers(self) -> list[Transfer]:
-        """What the books hold."""
-        return list(self.disk.transfers.values())
+    async def refresh(self) -> list[Transfer]:
+        """Read what the books hold about every burn on the chains."""
+        burns = [burn for domain in CHAINS for burn in self.on_chain(domain)[0]]
+        found = await self.books.transfers([burn.transfer_id for burn in burns])
+        self.transfers = list(found.values())
+        return self.transfers
 
     def phases(self) -> Counter[Phase]:
         """How many transfers stand where."""
