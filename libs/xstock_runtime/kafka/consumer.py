@@ -216,7 +216,8 @@ class BusConsumer(Generic[T]):
         raw = self._make(self._config)
         listener = _RebalanceLock()
         raw.subscribe(list(self._settings.topics), listener=listener)
-        self._progressed_at = self._watched_at = self._clock.monotonic()
+        self._progressed_at = self._clock.monotonic()
+        self._watched_at = float("-inf")  # look once at the start: an idle service is ready soon
         self._expected.clear()
         self._seen_assignment = 0
         try:
