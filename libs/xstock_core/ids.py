@@ -42,6 +42,8 @@ class Domain(IntEnum):
     CUSTODY = 100
 
 
+_DOMAINS: Final = {int(domain): domain for domain in Domain}
+
 EVM_WIDTH_DOMAINS: Final = frozenset({Domain.ETHEREUM, Domain.BNB, Domain.MANTLE, Domain.TRON})
 """Domains whose addresses are 20 bytes, left-padded with twelve zero bytes on the wire."""
 
@@ -58,10 +60,9 @@ class InvalidId(ValueError):
 
 def parse_domain(value: int, field: str = "domain") -> Domain:
     """The domain with this number; raises InvalidId for any other (0 and bool included)."""
-    known = {int(domain): domain for domain in Domain}
-    if isinstance(value, bool) or value not in known:
-        raise InvalidId(field, value, f"use one of {sorted(known)}")
-    return known[value]
+    if isinstance(value, bool) or value not in _DOMAINS:
+        raise InvalidId(field, value, f"use one of {sorted(_DOMAINS)}")
+    return _DOMAINS[value]
 
 
 def _word(value: bytes, field: str) -> bytes:

@@ -40,6 +40,9 @@ class Kind(IntEnum):
     REFUND = 4
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class TransferMessage:
     """One movement of supply from `source` to `destination`; build it with `parse_message`
@@ -89,10 +92,9 @@ def make_message(
     amount: int,
 ) -> TransferMessage:
     """Check every field and build the message; raises InvalidId or InvalidAmount."""
-    kinds = {int(known): known for known in Kind}
-    if isinstance(kind, bool) or kind not in kinds:
-        raise InvalidId("kind", kind, f"use one of {sorted(kinds)}")
-    message_kind = kinds[kind]
+    if isinstance(kind, bool) or kind not in _KINDS:
+        raise InvalidId("kind", kind, f"use one of {sorted(_KINDS)}")
+    message_kind = _KINDS[kind]
     start = parse_domain(source, "source")
     end = parse_domain(destination, "destination")
     _check_route(message_kind, start, end)

@@ -40,6 +40,9 @@ from xstock_core.review import (
 
 Policy = Callable[[Context, Claim], Verdict]
 
+CLOCK_SKEW_SECONDS_MAX: Final = 60
+"""A statement dated further ahead of this guard's clock than this is not believed."""
+
 
 def check_evidence(context: Context, claim: Claim) -> Verdict:
     """INV-01, INV-03: the burn is final in this guard's own eyes and says just what is claimed.
@@ -143,17 +146,20 @@ def check_screening(context: Context, claim: Claim) -> Verdict:
 def check_chain_balance(context: Context, claim: Claim) -> Verdict:
     """INV-05: no chain burns more of an asset than was issued and released to it.
 
-    While the source's cursor lags this is a wait: the release that funded it may be unread.
+    While that chain's cursor lags this is a wait: the release that funded it may be unread. A
+    refund goes back to the chain that burned, so that is the one to look at.
     """
     message = claim.message
     if message.kind is Kind.ISSUE:
         return GRANTED
-    balance = chain_supply(context.balances, message.asset, message.source)
+    burned_on = message.destination if message.kind is Kind.REFUND else message.source
+    balance = chain_supply(context.balances, message.asset, burned_on)
     if balance >= 0:
         return GRANTED
-    refusal = refuse(Reason.CHAIN_BALANCE_NEGATIVE, chain=int(message.source), balance=balance)
-    lagging = message.source in context.lagging
-    return replace(refusal, disposition=Disposition.HOLD) if lagging else refusal
+    refusal = refuse(Reason.CHAIN_BALANCE_NEGATIVE, chain=int(burned_on), balance=balance)
+    if burned_on in context.lagging:
+        return replace(refusal, disposition=Disposition.HOLD)
+    return refusal
 
 
 def check_supply(context: Context, claim: Claim) -> Verdict:
@@ -170,6 +176,8 @@ def check_collateral(context: Context, claim: Claim) -> Verdict:
     if view.attestation is None:
         return refuse(Reason.COLLATERAL_UNKNOWN)
     age = context.now - view.attestation.as_of
+    if age < -CLOCK_SKEW_SECONDS_MAX:
+        return refuse(Reason.COLLATERAL_UNKNOWN, age=age)
     if age > view.attestation_age_max:
         return refuse(Reason.COLLATERAL_STALE, age=age, age_max=view.attestation_age_max)
     return GRANTED

@@ -196,6 +196,14 @@ def test_collateral__never_attested__is_refused_as_unknown() -> None:
     assert second_wall.reason is Reason.COLLATERAL_UNKNOWN
 
 
+def test_collateral__attested_in_the_future__is_not_believed() -> None:
+    """F54: beyond a minute of clock skew a statement from tomorrow counts for nothing."""
+    assert the_verdict(with_view(attestation=an_attestation(as_of=NOW + 60))) == GRANTED
+    verdict = the_verdict(with_view(attestation=an_attestation(as_of=NOW + 61)))
+    assert isinstance(verdict, Refused)
+    assert verdict.reason is Reason.COLLATERAL_UNKNOWN
+
+
 def test_attestation_of_zero__holds_every_release_and_every_issuance() -> None:
     context = with_view(attestation=an_attestation(held_units=0))
     for claim in (CLAIM, an_issue_claim()):
@@ -423,6 +431,14 @@ def test_refund__of_a_finally_cancelled_burn__is_granted_below_the_minimum_too()
     back = (TSLAX, Domain.BNB, Domain.ETHEREUM)
     routes = {back: Route(minimum=2 * SHARE)}
     assert the_verdict(a_context(BURN, routes=routes), REFUND_CLAIM) == GRANTED
+
+
+def test_refund__to_a_chain_that_burned_more_than_it_had__is_refused() -> None:
+    """F56: a printed burn that is cancelled must not come back as real tokens."""
+    context, _, _, _ = CASES["chain overdrawn"]
+    verdict = the_verdict(context, REFUND_CLAIM)
+    assert isinstance(verdict, Refused)
+    assert (verdict.reason, verdict.detail["chain"]) == (Reason.CHAIN_BALANCE_NEGATIVE, "1")
 
 
 def test_refund__above_the_cap__waits_like_any_release() -> None:
