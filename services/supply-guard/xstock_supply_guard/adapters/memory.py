@@ -93,6 +93,11 @@ class MemoryGuardStore:
         return self._state.evidence
 
     @property
+    def burns(self) -> Sequence[BurnFinal]:
+        """Every burn that was booked."""
+        return list(self._state.burns.values())
+
+    @property
     def entries(self) -> Sequence[Posted]:
         """Every posted entry."""
         return list(self._state.entries.values())
