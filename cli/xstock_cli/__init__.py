@@ -1,0 +1,1 @@
+"""The `xstock` command: partners' and operators' hands on the bridge."""

@@ -367,6 +367,12 @@ class World:
     def _all_providers(self, identity: str) -> str:
         return json.dumps({c.name: self.providers(identity, c.name) for c in self.chains})
 
+    def _providers_of_others(self, guard: str) -> list[str]:
+        """What the watchers and the other guards read from: this guard must not share it."""
+        others = [(f"watcher-{chain.name}", chain.name) for chain in self.chains]
+        others += [(other, c.name) for other in GUARDS if other != guard for c in self.chains]
+        return [url for identity, chain in others for url in self.providers(identity, chain)]
+
     def _watcher_targets(self) -> str:
         return json.dumps(
             {chain.name: self.processes[f"watcher-{chain.name}"].target for chain in self.chains}
@@ -380,7 +386,8 @@ class World:
         return {
             "GUARD_ID": process.name,
             "PROVIDERS": self._all_providers(process.name),
-            "KEY_FILE": str(self.key_file(process.name)),
+            "KEY_FILES": json.dumps({"evm": str(self.key_file(process.name))}),
+            "FOREIGN_PROVIDERS": json.dumps(self._providers_of_others(process.name)),
         }
 
     def _relayer_environment(self, process: Process) -> Mapping[str, str]:

@@ -1,0 +1,398 @@
+"""The demonstration: the bridge's main job on a whole local world, in front of your eyes.
+
+Issues supply through the guards, moves transfers over every route, asks for more than custody
+holds, takes a chain away and brings it back, kills services with transfers under way, and then
+counts. Every word of the closing line is read from the chains themselves (`verify`), not from
+what the services say of themselves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import permutations
+from typing import Final
+
+from xstock_chains.text import show_tx
+from xstock_cli.bridge import Bridge, Holders, Sent, document_of
+from xstock_cli.follow import Follower
+from xstock_cli.verify import Auditor, ChainFacts, SupplyCheck, counts
+from xstock_core.amount import displayed_decimal
+from xstock_core.ids import Domain, issue_nonce
+from xstock_core.release import ExecutionKey
+from xstock_devnet.plan import GUARDS
+from xstock_devnet.world import ISSUER_KEY_ID, World
+from xstock_runtime.clock import SystemClock
+from xstock_runtime.errors import Transient
+from xstock_runtime.hashing import keccak256
+from xstock_wire.papers import PaperKey
+from xstock_wire.v1 import bridge_pb2, papers_pb2
+
+Say = Callable[[str], None]
+
+SHARE: Final = 10**8
+ISSUED: Final = ("TSLAx", "NVDAx", "SPYx", "GOOGLx")
+ISSUE_SHARES: Final = 500
+OVER_CAP: Final = ("AAPLx", 20_000)
+ORDER_SECONDS: Final = 600
+AMOUNTS: Final = ("12.5", "0.12345678", "33", "7.00000001", "1.5", "20.25")
+RELEASED: Final = bridge_pb2.TRANSFER_STATE_RELEASED
+
+
+@dataclass(slots=True)
+class DemoFacts:
+    """What the closing line says, for people and for programs."""
+
+    routes: int = 0
+    routes_expected: int = 0
+    transfers_released: int = 0
+    transfers_sent: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    over_cap_refused: int = 0
+    over_cap_asked: int = 0
+    chains_equal: int = 0
+    chains: int = 0
+    seconds: float = 0.0
+
+    @property
+    def line(self) -> str:
+        """The closing line."""
+        return (
+            f"demo: routes {self.routes}/{self.routes_expected}, "
+            f"transfers {self.transfers_released} released, lost {self.lost}, "
+            f"duplicated {self.duplicated}, "
+            f"over-cap refused {self.over_cap_refused}/{self.over_cap_asked}, "
+            f"supply = ledger on {self.chains_equal}/{self.chains} chains"
+        )
+
+    @property
+    def good(self) -> bool:
+        """True when every word of the line is as it should be."""
+        return (
+            self.routes == self.routes_expected > 0
+            and self.transfers_released == self.transfers_sent > 0
+            and self.lost == self.duplicated == 0
+            and self.over_cap_refused == self.over_cap_asked > 0
+            and self.chains_equal == self.chains > 0
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The same facts for a program."""
+        return {**asdict(self), "line": self.line, "good": self.good}
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run over a world that is up."""
+
+    world: World
+    bridge: Bridge
+    holders: Holders
+    follower: Follower
+    auditor: Auditor
+    say: Say
+    clock: SystemClock = field(default_factory=SystemClock)
+    sent: list[Sent] = field(default_factory=list)
+    facts: DemoFacts = field(default_factory=DemoFacts)
+
+    async def run(self) -> DemoFacts:
+        """The whole demonstration; raises TimeoutError that says what was waited for."""
+        began = self.clock.monotonic()
+        chains = [chain.name for chain in self.world.chains]
+        await self._guards_ready()
+        await self._issue(chains)
+        await self._ask_above_the_cap(chains[0])
+        await self._every_route(chains)
+        await self._take_a_chain_away(chains)
+        await self._kill_services(chains)
+        await self._count(chains)
+        self.facts.seconds = round(self.clock.monotonic() - began, 1)
+        return self.facts
+
+    # ------------------------------------------------------------------ the acts
+
+    async def _guards_ready(self) -> None:
+        self.say("waiting until the guards have read every chain and may sign …")
+        targets = {guard: self.world.processes[guard].target for guard in GUARDS}
+
+        async def ready() -> bool:
+            for target in targets.values():
+                books = await self.bridge.ledger(target)
+                attested = all(asset.attestation_sequence for asset in books.assets)
+                if not books.signing or not attested:
+                    return False
+            return True
+
+        await self._poll(ready, seconds=60, waiting_for="three guards to be ready to sign")
+
+    async def _issue(self, chains: list[str]) -> None:
+        count = len(ISSUED) * len(chains)
+        self.say(
+            f"act 1: the issuer orders {ISSUE_SHARES} shares of {len(ISSUED)} assets per chain"
+        )
+        ids = []
+        for symbol in ISSUED:
+            for number, chain in enumerate(chains, start=1):
+                ids.append(await self._order(symbol, number, chain, ISSUE_SHARES * SHARE))
+        await self.follower.until(
+            lambda: all(self._state(one) == RELEASED for one in ids),
+            seconds=90,
+            waiting_for=f"{count} issuances to be final on their chains",
+        )
+        self.say(f"  {count} issuances released through the guards")
+
+    async def _ask_above_the_cap(self, chain: str) -> None:
+        symbol, shares = OVER_CAP
+        self.say(f"act 2: the issuer asks for {shares} {symbol}, more than custody holds")
+        transfer_id = await self._order(symbol, 1, chain, shares * SHARE)
+        self.facts.over_cap_asked += 1
+        await self.follower.until(
+            lambda: self._reason(transfer_id) == "CAP_EXCEEDED",
+            seconds=30,
+            waiting_for="the guards to refuse the issuance above the cap",
+        )
+        asset = self.world.registry.asset(symbol).id
+        for guard in GUARDS:
+            books = await self.bridge.ledger(self.world.processes[guard].target, [asset])
+            (book,) = books.assets
+            self.say(
+                f"  {guard} refuses: exposure {_shares(book.exposure)} + asked {shares} > cap "
+                f"{_shares(book.cap)} shares (attestation {book.attestation_sequence})"
+            )
+
+    async def _every_route(self, chains: list[str]) -> None:
+        routes = list(permutations(chains, 2))
+        self.facts.routes_expected = len(routes)
+        self.say(f"act 3: one transfer over each of the {len(routes)} routes")
+        await asyncio.gather(*(self._send_from(source, routes) for source in chains))
+        await self._all_released(seconds=90)
+
+    async def _send_from(self, source: str, routes: list[tuple[str, str]]) -> None:
+        for index, (start, end) in enumerate(routes):
+            if start == source:
+                symbol = ISSUED[index % len(ISSUED)]
+                await self._send(start, end, symbol, AMOUNTS[index % len(AMOUNTS)])
+
+    async def _take_a_chain_away(self, chains: list[str]) -> None:
+        gone, other, third = chains[1], chains[0], chains[2]
+        self.say(f"act 4: every node of {gone} stops answering while transfers are on their way")
+        burns = [
+            await self._send(other, gone, "TSLAx", "2.5"),
+            await self._send(gone, third, "NVDAx", "3.75"),
+        ]
+        await self.follower.until(
+            lambda: all(self._transfer_of(one) is not None for one in burns),
+            seconds=30,
+            waiting_for="the bridge to see both burns",
+        )
+        await self.world.proxy.add("stop", chain=gone)
+        live = await self._send(other, third, "SPYx", "1.25")
+        await self._released(live, seconds=60)
+        self.say(f"  {gone} is away; {other} → {third} goes on; the others wait:")
+        for burn in burns:
+            self.say(f"    {burn.source} → {burn.destination}: {self._name_of(burn)}")
+        await self.world.proxy.lift(chain=gone)
+        self.say(f"  {gone} is back")
+        await self._all_released(seconds=90)
+
+    async def _kill_services(self, chains: list[str]) -> None:
+        self.say("act 5: kill -9 the relayer and guard-2 with transfers under way")
+        burns = await asyncio.gather(
+            self._send(chains[0], chains[2], "GOOGLx", "4"),
+            self._send(chains[1], chains[0], "TSLAx", "5"),
+            self._send(chains[2], chains[1], "NVDAx", "6"),
+        )
+        await self.follower.until(
+            lambda: any(self._transfer_of(one) is not None for one in burns),
+            seconds=30,
+            waiting_for="the first burn to be seen",
+        )
+        relayer, guard = self.world.service("relayer"), self.world.service("guard-2")
+        await asyncio.gather(relayer.kill9(), guard.kill9())
+        self.say("  both are dead; the burns become final meanwhile")
+        await self.clock.sleep(3.0)
+        await asyncio.gather(relayer.start(), guard.start())
+        self.say("  both run again")
+        await self._all_released(seconds=90)
+
+    # ------------------------------------------------------------------ counting, on the chains
+
+    async def _count(self, chains: list[str]) -> None:
+        self.say("counting on the chains themselves …")
+        facts = await self._settled_facts()
+        self._count_transfers(facts)
+        self._count_over_cap(facts, chains[0])
+        checks = await self._settled_supply()
+        self.facts.chains_equal, self.facts.chains = counts(checks)
+        for check in checks:
+            if not check.equal:
+                self.say(
+                    f"  {check.chain} {check.symbol}: chain {check.on_chain}, {check.guard} "
+                    f"{check.in_ledger}"
+                )
+
+    def _count_transfers(self, facts: ChainFacts) -> None:
+        burned_by_tx = {burn.place.tx: key for key, burn in facts.burns.items()}
+        released = [
+            one
+            for one in self.sent
+            if one.tx in burned_by_tx and facts.released_as_burned(burned_by_tx[one.tx])
+        ]
+        self.facts.transfers_sent = len(self.sent)
+        self.facts.transfers_released = len(released)
+        self.facts.routes = len({(one.source, one.destination) for one in released})
+        self.facts.lost = len(facts.lost)
+        self.facts.duplicated = len(facts.duplicated)
+
+    def _count_over_cap(self, facts: ChainFacts, chain: str) -> None:
+        symbol, _ = OVER_CAP
+        asset = self.world.registry.asset(symbol).id
+        destination = self.world.registry.chain(chain).domain
+        nonce = issue_nonce(asset, 1, keccak256)
+        key = ExecutionKey(destination, Domain.CUSTODY, nonce)
+        self.facts.over_cap_refused = int(key not in facts.releases)
+
+    async def _settled_facts(self) -> ChainFacts:
+        """The chains' facts once their final blocks hold every transfer (bounded)."""
+        found = await self.auditor.facts()
+        deadline = self.clock.monotonic() + 60
+        while found.lost and self.clock.monotonic() < deadline:
+            await self.clock.sleep(1.0)
+            found = await self.auditor.facts()
+        return found
+
+    async def _settled_supply(self) -> list[SupplyCheck]:
+        """Supply against every guard's ledger, once they have read as far as we (bounded)."""
+        deadline = self.clock.monotonic() + 60
+        while True:
+            books = {
+                guard: await self.bridge.ledger(self.world.processes[guard].target)
+                for guard in GUARDS
+            }
+            checks = await self.auditor.compare(books)
+            if all(check.equal for check in checks) or self.clock.monotonic() > deadline:
+                return checks
+            await self.clock.sleep(1.0)
+
+    # ------------------------------------------------------------------ one thing at a time
+
+    async def _order(self, symbol: str, number: int, chain: str, shares: int) -> bytes:
+        registry = self.world.registry
+        holder = self.holders.on(chain, self.world.key_file("holder-0"))
+        order = papers_pb2.IssueOrder(
+            asset=registry.asset(symbol).id,
+            order_number=number,
+            destination=registry.chain(chain).domain,
+            recipient=holder.address,
+            amount=shares,
+            expires=self.clock.unix_ms() // 1000 + ORDER_SECONDS,
+        )
+        key = PaperKey.from_file(ISSUER_KEY_ID, self.world.key_file("issuer"))
+        target = self.world.processes["relayer"].target
+        answer = await self.bridge.submit_order(target, order, key, registry.deployment_id)
+        return bytes(answer.transfer_id)
+
+    async def _send(self, source: str, destination: str, symbol: str, amount: str) -> Sent:
+        holder = self.holders.on(source, self.world.key_file("holder-0"))
+        receiver = self.holders.on(destination, self.world.key_file("holder-1"))
+        built = await self.bridge.build(
+            holder,
+            source=source,
+            destination=destination,
+            symbol=symbol,
+            amount=amount,
+            recipient=receiver.address_text,
+        )
+        refs = await holder.send(document_of(built))
+
+        async def mined() -> bool:
+            included = await holder.included(refs[-1])
+            if included is False:
+                raise RuntimeError(f"{source}: the burn {refs[-1].id.hex()} failed in its block")
+            return bool(included)
+
+        await self._poll(mined, seconds=30, waiting_for=f"the burn to be in a block of {source}")
+        sent = Sent(built.request_id, source, destination, symbol, built.shares, refs[-1])
+        self.sent.append(sent)
+        return sent
+
+    def _transfer_of(self, sent: Sent) -> bridge_pb2.Transfer | None:
+        family = self.world.registry.chain(sent.source).family
+        return self.follower.by_tx(show_tx(family, sent.tx))
+
+    def _name_of(self, sent: Sent) -> str:
+        transfer = self._transfer_of(sent)
+        return "not seen yet" if transfer is None else state_name(transfer)
+
+    def _state(self, transfer_id: bytes) -> int:
+        transfer = self.follower.transfers.get(transfer_id)
+        return 0 if transfer is None else int(transfer.state)
+
+    def _reason(self, transfer_id: bytes) -> str:
+        transfer = self.follower.transfers.get(transfer_id)
+        return "" if transfer is None else transfer.waiting_for.reason
+
+    async def _released(self, sent: Sent, *, seconds: float) -> None:
+        def done() -> bool:
+            transfer = self._transfer_of(sent)
+            return transfer is not None and transfer.state == RELEASED
+
+        await self.follower.until(
+            done, seconds=seconds, waiting_for=f"{sent.source} → {sent.destination} to be released"
+        )
+
+    async def _all_released(self, *, seconds: float) -> None:
+        for sent in self.sent:
+            await self._released(sent, seconds=seconds)
+
+    async def _poll(
+        self, condition: Callable[[], Awaitable[bool]], *, seconds: float, waiting_for: str
+    ) -> None:
+        deadline = self.clock.monotonic() + seconds
+        while True:
+            try:
+                if await condition():
+                    return
+            except Transient:
+                pass
+            if self.clock.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds:g} s for {waiting_for}")
+            await self.clock.sleep(0.2)
+
+
+async def run_demo(world: World, say: Say) -> DemoFacts:
+    """Run the demonstration on a world that is up."""
+    nodes: Mapping[str, tuple[str, ...]] = {
+        chain.name: world.node_urls(chain.name) for chain in world.chains
+    }
+    began = SystemClock().monotonic()
+
+    def show(transfer: bridge_pb2.Transfer) -> None:
+        seconds = SystemClock().monotonic() - began
+        say(f"    {seconds:6.1f} s  {describe(transfer)}")
+
+    async with (
+        Bridge(world.gateway.target) as bridge,
+        Holders(world.registry, nodes) as holders,
+        Follower(bridge, SystemClock(), changed=show) as follower,
+        Auditor(world.registry, nodes) as auditor,
+    ):
+        return await Demo(world, bridge, holders, follower, auditor, say).run()
+
+
+def state_name(transfer: bridge_pb2.Transfer) -> str:
+    """The state in words, with what it waits for."""
+    name = bridge_pb2.TransferState.Name(transfer.state).removeprefix("TRANSFER_STATE_")
+    reason = transfer.waiting_for.reason
+    return f"{name} ({reason})" if reason else name
+
+
+def describe(transfer: bridge_pb2.Transfer) -> str:
+    """One line about a transfer at this revision."""
+    what = f"{_shares(transfer.shares)} {transfer.symbol}"
+    route = f"{transfer.source} → {transfer.destination}"
+    return f"{transfer.id.hex()[:8]}  {what:<20} {route:<20} {state_name(transfer)}"
+
+
+def _shares(units: int) -> str:
+    return displayed_decimal(units, 10**18)

@@ -1,0 +1,157 @@
+"""What the chains themselves say, read past every service and past the proxy.
+
+The demonstration and the end-to-end tests believe nothing else: burns and releases are counted
+from final blocks, supply is read at final blocks and held against every guard's books.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from xstock_chains.ports import ChainReader, Cursor
+from xstock_chains.profiles import open_reader
+from xstock_chains.registry import Registry
+from xstock_core.amount import SHARE_DECIMALS
+from xstock_core.ids import AssetId, Domain
+from xstock_core.message import Kind, TransferMessage
+from xstock_core.observation import BurnFinal, Observation, ReleaseFinal
+from xstock_core.release import ExecutionKey, key_of
+from xstock_wire.v1 import supply_guard_pb2
+
+_PAGE = 1_000
+
+
+@dataclass(slots=True)
+class ChainFacts:
+    """Everything final on all chains, from their first block on."""
+
+    burns: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
+    releases: dict[ExecutionKey, list[ReleaseFinal]] = field(default_factory=dict)
+
+    def released_as_burned(self, key: ExecutionKey) -> bool:
+        """True when the one release of this key has exactly the burn's content."""
+        burn, found = self.burns.get(key), self.releases.get(key, [])
+        return burn is not None and len(found) == 1 and _same(burn.message, found[0])
+
+    @property
+    def duplicated(self) -> list[ExecutionKey]:
+        """Keys that were released more than once."""
+        return [key for key, found in self.releases.items() if len(found) > 1]
+
+    @property
+    def lost(self) -> list[ExecutionKey]:
+        """Burns to other chains that were not released."""
+        return [
+            key
+            for key, burn in self.burns.items()
+            if burn.message.kind is Kind.TRANSFER and key not in self.releases
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyCheck:
+    """One asset on one chain: what the chain says and what one guard's ledger says."""
+
+    chain: str
+    symbol: str
+    guard: str
+    on_chain: int
+    in_ledger: int
+
+    @property
+    def equal(self) -> bool:
+        """True when they agree to the last unit."""
+        return self.on_chain == self.in_ledger
+
+
+class Auditor:
+    """Reads the chains of a registry directly; use as an async context manager."""
+
+    def __init__(self, registry: Registry, nodes: Mapping[str, Sequence[str]]) -> None:
+        self._registry = registry
+        self._nodes = nodes
+        self._stack = AsyncExitStack()
+        self._readers: dict[Domain, ChainReader] = {}
+
+    async def __aenter__(self) -> "Auditor":
+        for entry in self._registry.chains:
+            opened = open_reader(self._registry, entry.name, self._nodes[entry.name][:1])
+            self._stack.push_async_callback(opened.aclose)
+            self._readers[entry.domain] = opened.port
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def facts(self) -> ChainFacts:
+        """Read every chain from its beginning to its final head."""
+        facts = ChainFacts()
+        for chain, reader in self._readers.items():
+            cursor, more = Cursor(chain), True
+            while more:
+                page = await reader.read_page(cursor, limit=_PAGE)
+                for observation in page.observations:
+                    _book(facts, observation)
+                cursor, more = page.cursor, page.more
+        return facts
+
+    async def supply(self) -> dict[tuple[Domain, AssetId], int]:
+        """The supply of every asset per chain, less the bridge's inventory, token units."""
+        found: dict[tuple[Domain, AssetId], int] = {}
+        for chain, reader in self._readers.items():
+            entry = self._registry.chain(chain)
+            assets = [one.id for one in self._registry.assets if one.on(entry.name) is not None]
+            reading = await reader.read_supply(assets)
+            for supply in reading.supplies:
+                units = supply.token_units - supply.bridge_inventory_units
+                found[(chain, supply.asset)] = units
+        return found
+
+    async def compare(
+        self, books: Mapping[str, supply_guard_pb2.GetLedgerResponse]
+    ) -> list[SupplyCheck]:
+        """Each asset on each chain against each guard's ledger, in the token's own units."""
+        on_chain = await self.supply()
+        checks = []
+        for guard, ledger in books.items():
+            in_ledger = {
+                (chain.chain, asset.asset): (chain.ledger, chain.decimals)
+                for asset in ledger.assets
+                for chain in asset.chains
+            }
+            for (chain, asset_id), units in on_chain.items():
+                entry = self._registry.asset(asset_id)
+                deployment = entry.on(self._registry.chain(chain).name)
+                decimals = SHARE_DECIMALS if deployment is None else deployment.decimals
+                shares, _ = in_ledger.get((int(chain), bytes(asset_id)), (0, 0))
+                expected = shares * 10 ** (decimals - SHARE_DECIMALS)
+                name = self._registry.chain(chain).name
+                checks.append(SupplyCheck(name, entry.symbol, guard, units, expected))
+        return checks
+
+
+def _book(facts: ChainFacts, observation: Observation) -> None:
+    match observation:
+        case BurnFinal(message=message):
+            facts.burns[key_of(message)] = observation
+        case ReleaseFinal() as release:
+            key = ExecutionKey(release.destination, release.source, release.nonce)
+            facts.releases.setdefault(key, []).append(release)
+        case _:
+            pass
+
+
+def _same(message: TransferMessage, release: ReleaseFinal) -> bool:
+    return (message.asset, message.recipient, message.amount) == (
+        release.asset,
+        release.recipient,
+        release.amount,
+    )
+
+
+def counts(checks: Sequence[SupplyCheck]) -> tuple[int, int]:
+    """(chains on which every check is equal, chains checked)."""
+    chains = Counter(check.chain for check in checks)
+    wrong = {check.chain for check in checks if not check.equal}
+    return len(chains) - len(wrong), len(chains)
