@@ -53,7 +53,9 @@ def words(data: bytes, count: int, field: str) -> tuple[int, ...]:
     """The first `count` words as integers; raises InvalidId if there are fewer."""
     if len(data) < WORD * count:
         raise InvalidId(field, data.hex(), f"expected at least {count} words of return data")
-    return tuple(int.from_bytes(data[i * WORD : (i + 1) * WORD], "big") for i in range(count))
+    return tuple(
+        [int.from_bytes(data[at : at + WORD], "big") for at in range(0, WORD * count, WORD)]
+    )
 
 
 def array_of_words(data: bytes, field: str) -> tuple[int, ...]:

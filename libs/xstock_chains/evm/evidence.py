@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from xstock_chains.evm.abi import words
 from xstock_chains.evm.address import to_wire
@@ -94,15 +94,14 @@ Found = tuple[Lane | None, Observation]
 """An observation, with the lane whose counter it moves if it is a counted burn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(NamedTuple):
     """One movement of token shares that nothing has explained yet."""
 
     token: EvmToken
     sender: bytes
     recipient: bytes
     units: int
-    index: int
+    log_index: int
 
 
 @dataclass(slots=True)
@@ -173,7 +172,10 @@ class TxShares:
 
 
 def _last(found: Sequence[Shares], fits: Callable[[Shares], bool]) -> int | None:
-    return next((at for at in range(len(found) - 1, -1, -1) if fits(found[at])), None)
+    for at in range(len(found) - 1, -1, -1):
+        if fits(found[at]):
+            return at
+    return None
 
 
 class Evidence:
@@ -202,7 +204,7 @@ class Evidence:
         shares = TxShares()
         found: list[Found] = []
         for log in logs:
-            place = Place(block, tx, log.index)
+            place = Place(block, tx, log.log_index)
             bridge = self._bridges.get(log.address)
             if bridge is not None and log.topics:
                 found.extend(self._bridge_event(bridge, log, place, shares))
@@ -210,10 +212,12 @@ class Evidence:
                 found.extend(self._token_event(log, place, shares))
             elif self.is_look_alike(log):
                 self.rejected["emitter"] += 1
-        for moved, change in shares.unexplained():
-            place = Place(block, tx, moved.index)
-            found.append((None, SupplyMoved(moved.token.asset, change, place)))
-        found.sort(key=lambda pair: pair[1].place.index)
+        moved = shares.unexplained()
+        if moved:
+            for one, change in moved:
+                place = Place(block, tx, one.log_index)
+                found.append((None, SupplyMoved(one.token.asset, change, place)))
+            found.sort(key=lambda pair: pair[1].place.index)
         return found
 
     def header_of(self, headers: Mapping[int, Header], log: Log) -> Header:
@@ -350,7 +354,7 @@ class Evidence:
         if kind == SHARES_MOVED:
             (units,) = words(log.data, 1, "TransferShares")
             sender, recipient = _topic(log, 1)[12:], _topic(log, 2)[12:]
-            shares.add(Shares(token, sender, recipient, units, log.index), self._bridges)
+            shares.add(Shares(token, sender, recipient, units, log.log_index), self._bridges)
             return []
         subject = to_wire(token.address)
         if kind == OWNER_MOVED:

@@ -19,7 +19,7 @@ from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, 
 from xstock_chains.evm.chain import EvmChain, EvmToken
 from xstock_chains.evm.evidence import Evidence, Found
 from xstock_chains.evm.heads import Anchor, FinalChain, Header, block_call, parse_header
-from xstock_chains.evm.logs import Log, LogFilter, merge_logs
+from xstock_chains.evm.logs import Log, LogFilter, in_order, merge_logs, parse_logs
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.ports import AssetSupply, Cursor, Page, Progress, SupplyReading
 from xstock_core.ids import AssetId, Domain
@@ -27,7 +27,7 @@ from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import InvalidMessage, ServiceError, Transient
 
 _CURSOR_VERSION: Final = 1
-_SPAN_AT_START: Final = 64
+_SPAN_AT_START: Final = 8
 _SNAPSHOTS_MAX: Final = 64
 _LANE_COUNTERS: Final = selector("laneCounters(uint32[])")
 _TOTAL_SUPPLY: Final = selector("totalSupply()")
@@ -147,13 +147,12 @@ class EvmReader:
             if isinstance(answer, RpcFault):
                 self._shrink()
                 raise self._rpc.refused("eth_getLogs", answer)
-        logs = merge_logs(answers[: len(logs_calls)])
-        suspects = self.suspects(window, logs)
+        logs = parse_logs(answers[: len(logs_calls)])
+        suspects = self.suspects(window, list(logs.values()))
         if suspects:
             calls = [call for one in suspects for call in self._filter.block_calls(one.hash)]
-            again = await self._rpc.batch(calls)
-            logs = merge_logs([*answers[: len(logs_calls)], *again])
-        return logs, answers[len(logs_calls) :]
+            parse_logs(await self._rpc.batch(calls), logs)
+        return in_order(logs), answers[len(logs_calls) :]
 
     def suspects(self, window: Sequence[Header], logs: Sequence[Log]) -> list[Header]:
         """SECURITY: blocks whose emptiness is unproven; an empty list is no proof (F30)."""

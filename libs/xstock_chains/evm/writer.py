@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from xstock_chains.evm.abi import hex_of, selector, word, words
+from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, word, words
 from xstock_chains.evm.address import checksummed, from_wire
 from xstock_chains.evm.chain import EvmBridge, EvmChain
 from xstock_chains.evm.codec import EvmReleaseCodec
@@ -35,8 +35,9 @@ from xstock_core.observation import SkipReason, TxRef
 from xstock_core.release import ExecutionKey
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 
-_IS_RELEASED: Final = selector("isReleased(uint32,bytes32)")
-_IS_CANCELLED: Final = selector("isCancelled(uint32,bytes32)")
+_EXECUTIONS: Final = selector("executions(uint32[],bytes32[])")
+_STATES: Final = {1: ExecutionState.RELEASED, 2: ExecutionState.CANCELLED}
+_KEYS_A_CALL: Final = 1000
 _GUARD_EPOCH: Final = selector("guardEpoch()")
 _TRANSFER_GAS: Final = 21_000
 _GAS_HEADROOM_PERCENT: Final = 120
@@ -69,21 +70,22 @@ class EvmWriter:
     async def _states(
         self, keys: Sequence[ExecutionKey], block: str
     ) -> list[ExecutionState | None]:
+        """One call per bridge and thousand keys; the first bridge that used a key says how."""
+        for key in keys:
+            if key.destination is not self.chain.domain:
+                remedy = f"ask the writer of that chain; this one is {self.chain.name}"
+                raise InvalidId("destination", int(key.destination), remedy)
+        parts = [keys[at : at + _KEYS_A_CALL] for at in range(0, len(keys), _KEYS_A_CALL)]
         calls = [
-            call
-            for key in keys
-            for bridge in self._bridges(key)
-            for call in _state_calls(bridge, key, block)
+            _executions_call(bridge, part, block) for bridge in self.chain.bridges for part in parts
         ]
         answers = await self._rpc.batch(calls) if calls else []
-        step = 2 * len(self.chain.bridges)
-        return [_state(answers[at * step : (at + 1) * step]) for at in range(len(keys))]
-
-    def _bridges(self, key: ExecutionKey) -> tuple[EvmBridge, ...]:
-        if key.destination is not self.chain.domain:
-            remedy = f"ask the writer of that chain; this one is {self.chain.name}"
-            raise InvalidId("destination", int(key.destination), remedy)
-        return self.chain.bridges
+        states: list[ExecutionState | None] = [None] * len(keys)
+        for number, answer in enumerate(answers):
+            start = number % len(parts) * _KEYS_A_CALL
+            for at, outcome in enumerate(_outcomes(answer), start=start):
+                states[at] = states[at] or _STATES.get(outcome)
+        return states
 
     async def guard_epoch(self) -> int:
         """The epoch of the guard set that the bridge accepts at its latest block."""
@@ -289,25 +291,17 @@ class EvmWriter:
         return TxStatus(state, succeeded, block.ref(self.chain.domain))
 
 
-def _state_calls(bridge: EvmBridge, key: ExecutionKey, block: str) -> list[Call]:
-    arguments = word(int(key.source)) + key.nonce
-    return [
-        eth_call(bridge.address, _IS_RELEASED + arguments, block),
-        eth_call(bridge.address, _IS_CANCELLED + arguments, block),
-    ]
+def _executions_call(bridge: EvmBridge, keys: Sequence[ExecutionKey], block: str) -> Call:
+    sources = uint_array([int(key.source) for key in keys])
+    nonces = word(len(keys)) + b"".join(key.nonce for key in keys)
+    data = _EXECUTIONS + word(64) + word(64 + len(sources)) + sources + nonces
+    return eth_call(bridge.address, data, block)
 
 
-def _state(answers: Sequence[Any]) -> ExecutionState | None:
-    """The first bridge that used the key says how; "0x" is a block before its deployment."""
-    for at in range(0, len(answers), 2):
-        released, cancelled = (
-            bool(int.from_bytes(data_of(answer, "state"), "big")) for answer in answers[at : at + 2]
-        )
-        if released:
-            return ExecutionState.RELEASED
-        if cancelled:
-            return ExecutionState.CANCELLED
-    return None
+def _outcomes(answer: Any) -> tuple[int, ...]:
+    """Outcomes in order; "0x" is a block before the bridge's deployment: nothing was done."""
+    raw = data_of(answer, "executions")
+    return array_of_words(raw, "executions") if raw else ()
 
 
 def _simulate_call(call: dict[str, str]) -> Call:

@@ -1,7 +1,10 @@
 """Reading a real local chain: what is final is seen once, in order, and nothing else is."""
 
+from tests.chains.evm.liars import LyingRpc, no_logs
 from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
+from xstock_chains.evm.reader import EvmReader
 from xstock_chains.ports import Cursor
+from xstock_chains.quorum import Quorum
 from xstock_core.ids import Domain
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal, ReleaseFinal, TxRef, observation_id
@@ -107,3 +110,24 @@ async def test_reader__empty_chain__page_reaches_the_head(world: World) -> None:
     page = await world.reader.read_page(Cursor(world.chain.domain, cursor.text), limit=10)
     assert page.through == head
     assert not page.more
+
+
+async def test_quorum__one_of_three_nodes_hides_logs__the_page_is_still_told_by_two(
+    world: World,
+) -> None:
+    """F02, F30: cursors and pages of different nodes are interchangeable and compared."""
+    await world.issue(10 * SHARE)
+    await world.approve()
+    for _ in range(4):
+        await world.burn(SHARE)
+    await world.finalize()
+    blind = LyingRpc(world.node.url, no_logs)
+    world.opened.append(blind)
+    nodes = [EvmReader(world.chain, rpc) for rpc in (world.connect(), world.connect(), blind)]
+    quorum = Quorum(nodes, 2)
+    found, cursor = await world.read_all(quorum, limit=3)
+    alone, same = await world.read_all()
+    assert (found, cursor) == (alone, same)
+    assert len([one for one in found if isinstance(one, BurnFinal)]) == 4
+    reading = await quorum.read_supply([TSLA])
+    assert reading.supplies[0].token_units == 6 * SHARE * 10**10
