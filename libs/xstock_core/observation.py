@@ -46,7 +46,7 @@ class Place:
 
 
 class SkipReason(IntEnum):
-    """Why a destination skipped an item of a batch; the numbers are the EVM contract's."""
+    """Why a destination skipped an item of a batch; each family maps its own numbers to these."""
 
     ALREADY_RELEASED = 1
     ALREADY_CANCELLED = 2

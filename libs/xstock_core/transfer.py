@@ -274,6 +274,7 @@ def step_all(
 
 
 def _news(before: TransferState, after: TransferState) -> tuple[Effect, ...]:
+    """New obligations, and INV-14: one publication for every change of what is shown."""
     old_view, new_view = view(before), view(after)
     old = set(_obligations(before, old_view))
     effects: list[Effect] = [e for e in _obligations(after, new_view) if e not in old]
@@ -675,7 +676,7 @@ def _content_violations(state: TransferState) -> list[tuple[InvariantId, str]]:
 
 
 def _obligations(state: TransferState, shown: View) -> tuple[Effect, ...]:
-    """Everything the state obliges us to do; `step` performs only what is new."""
+    """INV-13: everything the state obliges us to do; `step` asks only for what is new."""
     if shown.phase is Phase.PARKED:
         return (*_halts(state), _park(state, shown))
     return _work(state, shown)

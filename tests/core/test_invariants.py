@@ -155,6 +155,25 @@ def test_document__each_reference__leads_to_a_definition(path: str, name: str) -
     assert re.search(rf"\b(?:def|class|function) {name}\b", source), f"{path} defines no {name}"
 
 
+def _mentions(invariant: InvariantId, *folders: str) -> list[Path]:
+    files = (
+        path
+        for folder in folders
+        for suffix in ("py", "sol")
+        for path in (ROOT / folder).rglob(f"*.{suffix}")
+    )
+    return [path for path in files if invariant.value in path.read_text(errors="replace")]
+
+
+@pytest.mark.parametrize("invariant", InvariantId)
+def test_invariant__each_id__is_named_by_code_that_enforces_it_and_by_a_test(
+    invariant: InvariantId,
+) -> None:
+    code = [p for p in _mentions(invariant, "libs", "services") if p.name != "invariants.py"]
+    assert code, f"{invariant.value}: no enforcing line names it"
+    assert _mentions(invariant, "tests"), f"{invariant.value}: no test names it"
+
+
 # --- liveness of the transfer machine ---------------------------------------------------
 
 BURN = BurnFinalized(a_burn())
