@@ -14,6 +14,7 @@ from xstock_chains.evm.address import checksummed, parse_text
 from xstock_chains.evm.deploy import (
     DeployPlan,
     DeployState,
+    DeployStep,
     EvmDeployment,
     StepState,
     TokenPlan,
@@ -27,6 +28,7 @@ from xstock_devnet.processes import ProcessFailed
 from xstock_runtime.clock import SystemClock
 
 GAS_MONEY_WEI: Final = 10**18
+GRANTS_SECONDS_MAX: Final = 900
 _RECEIPT_TRIES: Final = 600
 
 
@@ -83,6 +85,30 @@ async def deploy_chain(
     done = sum(step.state is StepState.DONE for step in steps)
     say(f"  {chain.name}: bridge {checksummed(deployment.bridge)}, {done} transactions")
     return ChainSetup(chain, deployment.chain_entry(), deployment.asset_entries())
+
+
+async def _run(
+    deployment: EvmDeployment, chain: str, say: Callable[[str], None]
+) -> list[DeployStep]:
+    """Deploy; where another key must grant a role, say so once and look again until it has."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + GRANTS_SECONDS_MAX
+    told: set[str] = set()
+    while True:
+        steps = [step async for step in deployment.run()]
+        waiting = [step for step in steps if step.state is StepState.WAITING]
+        if not waiting:
+            return steps
+        for step in waiting:
+            if step.name not in told:
+                told.add(step.name)
+                say(f"  {chain}: {step.name}: {step.detail}")
+        if clock.monotonic() > deadline:
+            names = ", ".join(step.name for step in waiting)
+            raise ProcessFailed(
+                f"{chain}: waited {GRANTS_SECONDS_MAX} s for somebody else to send: {names}"
+            )
+        await clock.sleep(2.0)
 
 
 def _token(asset: AssetPlan, tokens: dict[str, str]) -> TokenPlan:

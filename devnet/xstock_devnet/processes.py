@@ -298,13 +298,18 @@ class Supervisor:
     async def start(self, *services: Service) -> None:
         """Start services side by side and wait for all; raises ProcessFailed for a name used twice.
 
-        They are stopped in reverse order of this call even if one of them never became healthy.
+        They are stopped side by side too, after everything that was started later, even if one of
+        them never became healthy.
         """
         for service in services:
             if service.name in self.services:
                 raise ProcessFailed(f"{service.name}: a service of this name is supervised already")
             self.services[service.name] = service
-            self.stop_later(service.name, service.terminate)
+        self.stop_later(
+            ", ".join(service.name for service in services),
+            lambda: _stop_side_by_side(services),
+        )
+        for service in services:
             service.child.start()
         await asyncio.gather(*(service.wait_healthy() for service in services))
 
@@ -323,6 +328,16 @@ class Supervisor:
                 failures.append(f"{name}: {error}")
         self.services.clear()
         return failures
+
+
+async def _stop_side_by_side(services: Sequence[Service]) -> None:
+    """Ask all to drain at once; raises ProcessFailed naming each that had to be killed."""
+    ends = await asyncio.gather(
+        *(service.terminate() for service in services), return_exceptions=True
+    )
+    failures = [str(end) for end in ends if isinstance(end, Exception)]
+    if failures:
+        raise ProcessFailed("; ".join(failures))
 
 
 def grpc_health(address: str, service: str = "") -> Callable[[], Awaitable[bool]]:
