@@ -3,9 +3,10 @@
 The rule that makes a page complete: (1) its blocks are linked by parent hash beneath the hash
 that the node calls finalized and above the cursor's hash; (2) every log lies in one of them by
 hash; (3) a block without logs of ours is believed empty because its bloom excludes them, or
-because the node said so when asked by block hash; (4) burn counters are dense, and at the final
-head they equal the bridge's own `laneCounters` read at that very block hash. Where a node keeps
-no state that old, (4) waits for a snapshot taken at a recent block until that hash is final.
+because the node said so when asked by block hash; (4) burn counters are dense, and at
+the end of what was asked they equal the bridge's own `laneCounters` read at that very block
+hash. Where a node keeps no state that old, (4) waits for a snapshot taken at a recent block
+until that hash is final.
 One page costs two or three round trips, however many events it holds.
 """
 
@@ -116,12 +117,12 @@ class EvmReader:
             ref = head.ref(self.chain.domain)
             return Page((), after, through=ref, head=ref, more=False)
         window = linked[: self._span]
-        logs, counted = await self._read_window(window, head)
+        logs, counted = await self._read_window(window)
         found = self.evidence.observe({header.number: header for header in window}, logs)
+        seen = self._count(position.lanes, found)
+        await self.prove_counters(seen, counted, head, at_head=window[-1] is head)
         kept, last = self._cut(found, window, limit)
         lanes = self._count(position.lanes, kept)
-        if last is head:
-            await self._prove_counters(lanes, counted, head)
         self._adapt(len(found), len(window), limit)
         anchor = Anchor(last.number, last.hash)
         return Page(
@@ -132,12 +133,10 @@ class EvmReader:
             more=last is not head,
         )
 
-    async def _read_window(
-        self, window: Sequence[Header], head: Header
-    ) -> tuple[list[Log], list[Any]]:
-        """The logs of the window, and the counters at its end if that is the final head."""
+    async def _read_window(self, window: Sequence[Header]) -> tuple[list[Log], list[Any]]:
+        """The logs of the window, and the bridges' counters at its end."""
         logs_calls = self._filter.range_calls(window[0].number, window[-1].number)
-        counter_calls = self._counter_calls(head.hash) if window[-1] is head else []
+        counter_calls = self._counter_calls(window[-1].hash)
         try:
             answers = await self._rpc.batch_settled(logs_calls + counter_calls)
         except Transient:
@@ -229,11 +228,17 @@ class EvmReader:
             lanes[bridge.address] = dict(zip(self._destinations(), counts, strict=False))
         return lanes
 
-    async def _prove_counters(self, seen: Lanes, answers: Sequence[Any], head: Header) -> None:
-        """SECURITY: at the final head the bridge's own counters equal what was seen (INV-09)."""
+    async def prove_counters(
+        self, seen: Lanes, answers: Sequence[Any], head: Header, *, at_head: bool
+    ) -> None:
+        """SECURITY: at the window's end the bridge's own counters equal what was seen (INV-09).
+
+        Where the node keeps no state of that block, snapshots prove it once the head is reached.
+        """
         counted = self._counters(answers)
         if counted is None:
-            await self._prove_by_snapshot(seen, head)
+            if at_head:
+                await self._prove_by_snapshot(seen, head)
             return
         for bridge in self.chain.bridges:
             if bridge.retired_block is None:

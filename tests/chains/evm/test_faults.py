@@ -66,7 +66,9 @@ class EmptyIsProof(EvmReader):
     def suspects(self, window: Sequence[Header], logs: Sequence[Log]) -> list[Header]:
         return []
 
-    async def _prove_counters(self, seen: Lanes, answers: Sequence[Any], head: Header) -> None:
+    async def prove_counters(
+        self, seen: Lanes, answers: Sequence[Any], head: Header, *, at_head: bool
+    ) -> None:
         return None
 
 

@@ -1,7 +1,8 @@
 """Reading a real local chain: what is final is seen once, in order, and nothing else is."""
 
-from tests.chains.evm.liars import LyingRpc, no_logs
+from tests.chains.evm.liars import LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
+from xstock_chains.evm.logs import BURNED
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.ports import Cursor
 from xstock_chains.quorum import Quorum
@@ -112,7 +113,7 @@ async def test_reader__empty_chain__page_reaches_the_head(world: World) -> None:
     assert not page.more
 
 
-async def test_quorum__one_of_three_nodes_hides_logs__the_page_is_still_told_by_two(
+async def test_quorum__one_of_three_nodes_hides_burns__the_page_is_still_told_by_two(
     world: World,
 ) -> None:
     """F02, F30: cursors and pages of different nodes are interchangeable and compared."""
@@ -121,7 +122,7 @@ async def test_quorum__one_of_three_nodes_hides_logs__the_page_is_still_told_by_
     for _ in range(4):
         await world.burn(SHARE)
     await world.finalize()
-    blind = LyingRpc(world.node.url, no_logs)
+    blind = LyingRpc(world.node.url, no_topic(BURNED))
     world.opened.append(blind)
     nodes = [EvmReader(world.chain, rpc) for rpc in (world.connect(), world.connect(), blind)]
     quorum = Quorum(nodes, 2)
