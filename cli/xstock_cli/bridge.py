@@ -3,7 +3,6 @@
 Thin over the partner API; every refusal comes out as the server's own reason and text.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from xstock_chains.ports import Holder
 from xstock_chains.profiles import open_holder
 from xstock_chains.registry import Registry
 from xstock_core.observation import TxRef
+from xstock_runtime.clock import SystemRandomness
 from xstock_runtime.grpc_client import ChannelSettings, open_channel
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.papers import ISSUE_ORDER, PaperKey
@@ -130,7 +130,7 @@ class Bridge:
     ) -> bridge_pb2.BuildBurnResponse:
         """Have a burn checked and built."""
         request = bridge_pb2.BuildBurnRequest(
-            request_id=request_id or str(uuid.uuid4()),
+            request_id=request_id or str(SystemRandomness().uuid4()),
             source=source,
             destination=destination,
             symbol=symbol,

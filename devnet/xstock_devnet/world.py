@@ -8,7 +8,6 @@ each provider can be made to fail or lie alone. Everything lives in one folder.
 
 import asyncio
 import json
-import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from xstock_devnet.plan import (
 )
 from xstock_devnet.processes import ChildProcess, Service, Supervisor, grpc_health, http_health
 from xstock_devnet.proxy.admin import ProxyAdmin
+from xstock_runtime.clock import SystemRandomness
 from xstock_runtime.kafka import TopicSpec, ensure_topics
 from xstock_runtime.migrations import grant_runtime, upgrade
 from xstock_wire.papers import PaperKey
@@ -55,6 +55,11 @@ TOPICS: Final = (
     TopicSpec("xstock.transfers.v1", cleanup="compact,delete"),
     TopicSpec("xstock.verdicts.v1", retention_days=365),
 )
+
+
+def _fresh_secret() -> str:
+    """Return 32 random bytes in hex: a key that only this world knows."""
+    return SystemRandomness().random_bytes(32).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,8 @@ class World:
     anvils: dict[str, AnvilNode] = field(default_factory=dict)
     setups: dict[str, ChainSetup] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
-    _mac_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
-    _token_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    _mac_key: str = field(default_factory=_fresh_secret, repr=False)
+    _token_key: str = field(default_factory=_fresh_secret, repr=False)
     postgres: PostgresServer = field(init=False)
     kafka: KafkaBroker = field(init=False)
     proxy: ProxyAdmin = field(init=False)
@@ -229,7 +234,7 @@ class World:
         for name, index in fixed.items():
             self._keep_key(name, dev_private_key(index))
         for name in (*GUARDS, "issuer", "custodian"):
-            self._keep_key(name, secrets.token_hex(32))
+            self._keep_key(name, _fresh_secret())
 
     def _keep_key(self, name: str, text: str) -> None:
         file = self.key_file(name)
