@@ -61,11 +61,20 @@ class EvmWriter:
         """For each key what any bridge ever registered here has done, and whether finally."""
         latest = await self._states(keys, "latest")
         done = [key for key, state in zip(keys, latest, strict=True) if state is not None]
-        final = dict(zip(done, await self._states(done, "finalized"), strict=True))
+        final = dict(zip(done, await self._final_states(done), strict=True))
         return [
             None if state is None else Execution(key, state, final=final[key] is state)
             for key, state in zip(keys, latest, strict=True)
         ]
+
+    async def _final_states(self, keys: Sequence[ExecutionKey]) -> Sequence[ExecutionState | None]:
+        """As of the final block; a node that keeps no state so old cannot say: not final."""
+        try:
+            return await self._states(keys, "finalized")
+        except Transient as error:
+            if error.code != "RPC_REFUSED":
+                raise
+            return [None] * len(keys)
 
     async def _states(
         self, keys: Sequence[ExecutionKey], block: str
@@ -253,16 +262,20 @@ class EvmWriter:
     async def status(self, tx: TxRef, slot: SendSlot) -> TxStatus:
         """Pending, Included, Final or Dropped; nothing is concluded from an absence alone."""
         account = hex_of(from_wire(slot.sender, "sender"))
-        answers = await self._rpc.batch(
-            [
-                ("eth_getTransactionReceipt", [hex_of(tx.id)]),
-                block_call("finalized"),
-                ("eth_getTransactionCount", [account, "finalized"]),
-            ]
-        )
+        calls: list[Call] = [
+            ("eth_getTransactionReceipt", [hex_of(tx.id)]),
+            block_call("finalized"),
+            ("eth_getTransactionCount", [account, "finalized"]),
+        ]
+        answers = await self._rpc.batch_settled(calls)
+        for (method, _), answer in zip(calls[:2], answers[:2], strict=True):
+            if isinstance(answer, RpcFault):
+                raise self._rpc.refused(method, answer)
         head = parse_header(answers[1])
         if answers[0] is not None:
             return await self._included(answers[0], head)
+        if isinstance(answers[2], RpcFault):
+            return TxStatus(TxState.PENDING, reason="the node cannot say what is final")
         used = quantity(answers[2], "eth_getTransactionCount")
         if used <= int(slot.text):
             return TxStatus(TxState.PENDING)

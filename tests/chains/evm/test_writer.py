@@ -1,11 +1,15 @@
 """Sending on a real local chain: each release once, whatever is repeated, lost or raced."""
 
 import json
+from typing import Any
 
 import pytest
 
+from tests.chains.evm.liars import LyingRpc
 from tests.chains.evm.world import GUARDS, HOLDER, RECIPIENT, RELAYER, SHARE, TSLA, World
 from xstock_chains.evm.address import to_wire
+from xstock_chains.evm.rpc import RpcFault
+from xstock_chains.evm.writer import EvmWriter
 from xstock_chains.ports import ExecutionState, SendSlot, TxState
 from xstock_core.observation import CancelFinal, ReleaseFinal
 from xstock_core.release import Action, ExecutionKey, ReleaseItem
@@ -181,3 +185,30 @@ async def test_writer__two_relayers_race__each_item_is_released_once(world: Worl
     await world.finalize()
     found, _ = await world.read_all()
     assert len([one for one in found if isinstance(one, ReleaseFinal)]) == 2
+
+
+async def test_writer__no_state_at_the_final_block__nothing_is_called_final_or_dropped(
+    world: World,
+) -> None:
+    """A node that keeps little state cannot say; unknown is never taken for an answer."""
+
+    def pruned(method: str, params: list[Any], answer: Any) -> Any:
+        return RpcFault(-32000, "missing trie node") if "finalized" in params[1:] else answer
+
+    node = LyingRpc(world.node.url, pruned)
+    world.opened.append(node)
+    writer = EvmWriter(world.chain, node, world.codec)
+    await world.hold_blocks()
+    first = await world.release(world.item(1))
+    bumped = await writer.replace(first.prepared)
+    assert bumped is not None
+    await writer.broadcast(await RELAYER.sign_transaction(bumped))
+    await world.mine()
+    await world.finalize()
+    (found,) = await writer.find_executions([key_of(world, world.item(1))])
+    assert found is not None
+    assert found.final is False
+    status = await writer.status(first.ref, first.prepared.slot)
+    assert status.state is TxState.PENDING
+    certain = await world.writer.status(first.ref, first.prepared.slot)
+    assert certain.state is TxState.DROPPED
