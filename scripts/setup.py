@@ -8,9 +8,11 @@ lands under the checkout; full output goes to build/setup.log.
 
 import fcntl
 import hashlib
+import json
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,8 +75,18 @@ def stamp(folder: Path, *sources: str) -> Path:
     """Return the mark that `folder` bears once it was made from the sources as they are now."""
     digest = hashlib.sha256()
     for source in sources:
-        digest.update((ROOT / source).read_bytes())
+        digest.update(install_part(source))
     return folder / f".made-from-{digest.hexdigest()[:16]}"
+
+
+def install_part(source: str) -> bytes:
+    """Return what of a file decides on what gets installed: of pyproject.toml not the linters."""
+    data = (ROOT / source).read_bytes()
+    if source != "pyproject.toml":
+        return data
+    project = tomllib.loads(data.decode())
+    parts = (project.get("build-system"), project.get("project"), project["tool"]["hatch"])
+    return json.dumps(parts, sort_keys=True).encode()
 
 
 def finish(mark: Path) -> None:

@@ -33,6 +33,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         *(tmp_path / "package-lock.json", tmp_path / "package.json"),
     ):
         path.write_text("one==1\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.hatch]\n[tool.ruff]\n')
     return module
 
 
@@ -104,6 +105,21 @@ def test_setup__a_lock_changed__runs_its_step_again(
     (setup.ROOT / changed).write_text("two==2\n")
     setup.main()
     assert any(again in line for line in commands)
+
+
+def test_setup__a_linter_configured__installs_nothing(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = recorded(setup, monkeypatch)
+    setup.main()
+    commands.clear()
+    project = setup.ROOT / "pyproject.toml"
+    project.write_text(project.read_text() + "line-length = 100\n")
+    setup.main()
+    assert commands == []
+    project.write_text(project.read_text().replace('"x"', '"y"'))
+    setup.main()
+    assert len(commands) == 3
 
 
 def test_setup__folder_deleted__runs_its_step_again(
