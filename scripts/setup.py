@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +83,8 @@ def install_part(source: str) -> bytes:
     data = (ROOT / source).read_bytes()
     if source != "pyproject.toml":
         return data
+    import tomllib  # only after main() has checked the version: Python 3.10 has none
+
     project = tomllib.loads(data.decode())
     parts = (project.get("build-system"), project.get("project"), project["tool"]["hatch"])
     return json.dumps(parts, sort_keys=True).encode()
