@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from xstock_chains.ports import ChainReader, Cursor, Page, Progress, SupplyReading
 from xstock_core.ids import AssetId
+from xstock_core.invariants import threshold_sane
 from xstock_core.observation import BlockRef, Observation, TxRef
 from xstock_runtime.clock import Clock, SystemClock
 from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError, Transient
@@ -331,8 +332,7 @@ async def _cancel(tasks: "Sequence[asyncio.Future[Any]] | Any") -> None:
 
 
 def _require_strong(configured: int, needed: int, names: Sequence[str]) -> None:
-    whole = isinstance(needed, int) and not isinstance(needed, bool)
-    if not whole or not configured // 2 < needed <= configured:
+    if not threshold_sane(configured, needed):
         raise Fatal(
             "WEAK_QUORUM",
             f"needed {needed!r} of {configured} providers is refused; set an integer above "

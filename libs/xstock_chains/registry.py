@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from xstock_core.ids import U64_MAX, AssetId, Domain, InvalidId, asset_id, parse_domain
+from xstock_core.invariants import threshold_sane
 from xstock_runtime.errors import Fatal
 from xstock_runtime.hashing import keccak256
 
@@ -323,7 +324,7 @@ def _refuse_twice(field: str, values: Iterable[object]) -> None:
 
 def _check_threshold(threshold: int, guards: int, faulty: int) -> None:
     """SECURITY: with M <= N/2 two halves of the guards could sign two truths (F83, INV-12)."""
-    if not guards // 2 < threshold <= guards:
+    if not threshold_sane(guards, threshold):
         least = guards // 2 + 1
         raise ValueError(f"threshold {threshold} of {guards} guards; use {least} to {guards}")
     if faulty and 2 * threshold - guards <= faulty:
