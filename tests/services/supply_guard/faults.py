@@ -30,11 +30,14 @@ from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, counter_nonce
 from xstock_core.message import make_message
 from xstock_core.observation import TxRef
+from xstock_core.refund import refund_of
 from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
-from xstock_runtime.errors import InvalidMessage, Transient
+from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
+from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.halting import halt, resume
+from xstock_supply_guard.handlers.post import post_page
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import Outcome, PolicyConfig, SubmittedClaim
 from xstock_supply_guard.ports import GuardStore
@@ -718,3 +721,85 @@ class TestMultiplier:
         assert (await world.sign(message)).refusals[0].reason == "COLLATERAL_STALE"
         await world.attest(10_000 * SHARE, sequence=2, multiplier=10 * 10**18, epoch=1)
         assert (await world.sign(message)).signature
+
+
+class TestRefund:
+    """The only way a burn flows back: after its final cancellation at the destination."""
+
+    async def test_refund__before_and_after_the_final_cancel(self, store: GuardStore) -> None:
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted(10 * SHARE)
+        bridge = world.chains[Domain.BNB].config.bridge
+        refund = SubmittedClaim(refund_of(message, bridge, keccak256))
+        assert await world.outcome(refund) == (Outcome.HELD, "SOURCE_NOT_FINAL")
+        await world.release([message], Action.CANCEL)
+        assert await world.outcome(refund) == (Outcome.HELD, "SOURCE_NOT_FINAL")
+        world.mine()
+        await world.scan()
+        assert await world.outcome(refund) == GRANTED
+        assert (await world.sign(message)).refusals[0].reason == "ALREADY_EXECUTED"
+        assert (await world.sign(refund.message)).signature
+        await world.release([refund.message])
+        world.mine()
+        await world.scan()
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.in_flight, book.exposure) == (0, 100 * SHARE)
+        assert await world.halts() == []
+
+    async def test_refund__of_another_amount_or_bridge__rejected(self, store: GuardStore) -> None:
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted(10 * SHARE)
+        await world.release([message], Action.CANCEL)
+        world.mine()
+        await world.scan()
+        true = refund_of(message, world.chains[Domain.BNB].config.bridge, keccak256)
+        more = SubmittedClaim(replace(true, amount=Shares(11 * SHARE)))
+        assert await world.outcome(more) == (Outcome.REJECTED, "CONTENT_MISMATCH")
+        elsewhere = SubmittedClaim(replace(true, source_bridge=HOLDER))
+        assert await world.outcome(elsewhere) == (Outcome.REJECTED, "BURN_UNKNOWN")
+
+
+class TestBooking:
+    """Every fact once, whatever comes twice."""
+
+    async def test_page__booked_twice__second_time_refused(self, store: GuardStore) -> None:
+        """F48's root: a page belongs to the cursor it was read after."""
+        world = World(store=store)
+        await world.funded()
+        world.burn()
+        world.mine()
+        reader = world.readers[Domain.ETHEREUM]
+        async with world.store.read() as books:
+            cursor = (await books.scans())[Domain.ETHEREUM].cursor
+        page = await reader.read_page(cursor, limit=100)
+        await post_page(world.desk, cursor, page, began_ms=0)
+        with pytest.raises(Ambiguous, match="CURSOR_MOVED"):
+            await post_page(world.desk, cursor, page, began_ms=0)
+        async with world.store.read() as books:
+            moved = (await books.scans())[Domain.ETHEREUM].cursor
+        again = await post_page(world.desk, moved, page, began_ms=0)
+        assert again.new == 0
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.in_flight, book.exposure) == (SHARE, 100 * SHARE)
+
+    async def test_burn__same_nonce_at_two_final_places__chain_halted(
+        self, store: GuardStore
+    ) -> None:
+        """INV-09: a dense lane has one burn per number."""
+        world = World(store=store)
+        await world.funded()
+        tx = world.burn()
+        world.mine()
+        reader = world.readers[Domain.ETHEREUM]
+        async with world.store.read() as books:
+            cursor = (await books.scans())[Domain.ETHEREUM].cursor
+        page = await reader.read_page(cursor, limit=100)
+        burn = world.burned(tx)
+        twin = replace(burn, place=replace(burn.place, index=burn.place.index + 1))
+        doubled = replace(page, observations=(*page.observations, twin))
+        await post_page(world.desk, cursor, doubled, began_ms=0)
+        assert any(reason.startswith("INV-09") for reason in await world.halts())
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert book.in_flight == SHARE

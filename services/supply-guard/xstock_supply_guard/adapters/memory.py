@@ -227,9 +227,9 @@ class _Unit:
         for one in observations:
             self.state.observations[observation_id(one)] = one
             if isinstance(one, BurnFinal):
-                self.state.burns[one.transfer_id] = one
-                self.state.by_key[key_of(one.message)] = one
-                self.state.by_refund[refund_key(one)] = one
+                self.state.burns.setdefault(one.transfer_id, one)
+                self.state.by_key.setdefault(key_of(one.message), one)
+                self.state.by_refund.setdefault(refund_key(one), one)
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         self.state.executions.update({one.key: one for one in executions})

@@ -253,7 +253,12 @@ class _Unit:
                 "record": ("bytea", [self._store.record_of(one) for one in observations]),
             },
         )
-        await insert_many(self._connection, "burn", rows.burn_columns(burns))
+        await insert_many(
+            self._connection,
+            "burn",
+            rows.burn_columns(burns),
+            on_conflict="(transfer_id) DO NOTHING",
+        )
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         await insert_many(self._connection, "execution", rows.execution_columns(executions))

@@ -117,7 +117,7 @@ class AuditLoop:
         name = self.desk.config.chains[self.auditor.chain].name
         try:
             found = await audit_step(self.desk, self.auditor, self.reader)
-        except Transient as error:
+        except (Transient, Ambiguous) as error:
             self.metrics.scan_failures.labels(name, error.code).inc()
             _log.warning("audit_failed", chain=name, code=error.code, error=error.message)
             return

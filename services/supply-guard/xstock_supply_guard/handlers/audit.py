@@ -17,7 +17,7 @@ from xstock_supply_guard.handlers.halting import excess, latch
 from xstock_supply_guard.model import BelievedSupply
 
 PENDING_MAX = 64
-"""Readings that wait for their block to become final; the oldest is dropped beyond."""
+"""Readings that wait for their block to become final; no new one is taken beyond."""
 
 
 @dataclass(slots=True)
@@ -45,10 +45,10 @@ async def audit_step(desk: Desk, auditor: Auditor, reader: ChainReader) -> Audit
     Raises Transient (Dissent included): the next step tries again.
     """
     ready = await _ripe(desk, auditor, reader)
-    reading = await reader.read_supply(auditor.assets)
-    if all(reading.block != waiting.block for waiting in auditor.pending):
-        auditor.pending.append(reading)
-        del auditor.pending[:-PENDING_MAX]
+    if len(auditor.pending) < PENDING_MAX:
+        reading = await reader.read_supply(auditor.assets)
+        if all(reading.block != waiting.block for waiting in auditor.pending):
+            auditor.pending.append(reading)
     return await _compare(desk, auditor, ready) if ready else Audited(0)
 
 
@@ -68,6 +68,8 @@ async def _ripe(desk: Desk, auditor: Auditor, reader: ChainReader) -> SupplyRead
             number = reading.block.number
             auditor.pending[:] = [one for one in auditor.pending if one.block.number > number]
             return reading
+    if len(auditor.pending) >= PENDING_MAX and booked and booked[0] in auditor.pending:
+        auditor.pending.remove(booked[0])  # no node can tell any more; make room
     return None
 
 

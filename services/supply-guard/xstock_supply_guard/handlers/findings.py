@@ -75,6 +75,15 @@ def second_execution(known: Executed, again: ReleaseFinal | CancelFinal) -> Find
     return Finding(InvariantId.AT_MOST_ONCE.value, detail, asset=again.asset)
 
 
+def burned_twice(known: BurnFinal, again: BurnFinal) -> Finding:
+    """INV-09: one lane nonce stands at two places of a final chain; nothing of it is believed."""
+    detail = (
+        f"burn nonce {again.message.nonce.hex()} stands in blocks {known.place.block.number} and "
+        f"{again.place.block.number} of chain {int(again.message.source)}"
+    )
+    return Finding(InvariantId.GAP_FREE.value, detail, chain=again.message.source)
+
+
 def overdrawn(balances: Balances) -> Iterable[Finding]:
     """INV-05, INV-07: an account below zero that facts alone cannot explain.
 

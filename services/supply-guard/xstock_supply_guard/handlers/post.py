@@ -145,9 +145,15 @@ async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) ->
 
 async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Draft) -> None:
     """Entries of burns, and the releases that waited for one of them to be seen."""
+    if not burns:
+        return
     keys = [key for burn in burns for key in (key_of(burn.message), findings.refund_key(burn))]
-    waiting = await unit.executions(keys) if keys else {}
+    waiting = await unit.executions(keys)
+    seen = dict(await unit.burns_of([key_of(burn.message) for burn in burns]))
     for burn in burns:
+        known_burn = seen.setdefault(key_of(burn.message), burn)
+        if known_burn is not burn:
+            draft.findings.append(findings.burned_twice(known_burn, burn))
         draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
         for key in (key_of(burn.message), findings.refund_key(burn)):
             known = waiting.get(key)
