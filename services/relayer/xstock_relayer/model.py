@@ -7,6 +7,7 @@ carries which transfer, which slot carries which batch, and every transaction ev
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from typing import NewType
 
@@ -32,7 +33,7 @@ class SignedOrder:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transfer:
     """A transfer with what the relayer adds to the core's state.
 
@@ -51,8 +52,9 @@ class Transfer:
         """The transfer id."""
         return self.state.transfer_id
 
-    def shown(self) -> View:
-        """Phase, funds and wait, derived from the facts."""
+    @cached_property
+    def view(self) -> View:
+        """Phase, funds and wait, derived from the facts; once for each state."""
         return view(self.state)
 
 

@@ -71,7 +71,7 @@ async def test_relayer__guards_park__shown_as_parked_and_retry_asks_anew() -> No
     world.burn(1)
     await world.settle(turns=4)
     (waiting,) = await world.relayer.operator.list_parked(None, 10)
-    assert waiting.shown().waiting_for is not None
+    assert waiting.view.waiting_for is not None
     assert [alarm.code for alarm in world.disk.alarms] == ["TRANSFER_PARKED"]
     for guard in world.guards.values():
         guard.verdict_of = type(guard)("x").verdict_of

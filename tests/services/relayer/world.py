@@ -243,7 +243,7 @@ class World:
                 chain.mine()
             await self.clock.advance(seconds)
             transfers = await self.refresh()
-            if transfers and all(t.shown().terminal for t in transfers):
+            if transfers and all(t.view.terminal for t in transfers):
                 return
 
     async def crash(self) -> None:
@@ -261,7 +261,7 @@ class World:
 
     def phases(self) -> Counter[Phase]:
         """How many transfers stand where."""
-        return Counter(transfer.shown().phase for transfer in self.transfers)
+        return Counter(transfer.view.phase for transfer in self.transfers)
 
     def on_chain(self, domain: Domain) -> tuple[list[BurnFinal], list[ReleaseFinal]]:
         """Every burn and every release in the present fork of a chain."""

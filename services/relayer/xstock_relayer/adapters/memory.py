@@ -112,7 +112,7 @@ class MemoryBooks:
 
     async def parked(self, after: TransferId | None, limit: int) -> Sequence[Transfer]:
         """Transfers that wait for a person, by id."""
-        parked = (t for t in self.disk.transfers.values() if t.shown().phase is Phase.PARKED)
+        parked = (t for t in self.disk.transfers.values() if t.view.phase is Phase.PARKED)
         ordered = sorted(parked, key=lambda transfer: transfer.id)
         return tuple(t for t in ordered if after is None or t.id > after)[:limit]
 

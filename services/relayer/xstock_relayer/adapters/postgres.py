@@ -233,7 +233,7 @@ class PostgresBooks:
 
     async def _write_transfers(self, connection: AsyncConnection, change: Change) -> None:
         transfers = sorted(change.transfers, key=lambda transfer: transfer.id)
-        shown = [transfer.shown() for transfer in transfers]
+        shown = [transfer.view for transfer in transfers]
         messages = [transfer.state.message for transfer in transfers]
         await insert_many(
             connection,
@@ -424,7 +424,7 @@ class PostgresBooks:
 
 
 def _standing(transfer: Transfer) -> str:
-    if transfer.shown().phase is Phase.PARKED:
+    if transfer.view.phase is Phase.PARKED:
         return "PARKED"
     if finished(transfer):
         return "DONE"

@@ -66,7 +66,7 @@ def transfer_to_record(
     transfer: Transfer, *, deployment_id: str, revision: int, at_ms: int
 ) -> records_pb2.TransferRecord:
     """A transition as it is published."""
-    state, shown = transfer.state, transfer.shown()
+    state, shown = transfer.state, transfer.view
     record = records_pb2.TransferRecord(
         deployment_id=deployment_id,
         message=state.message.pack() if state.message is not None else b"",

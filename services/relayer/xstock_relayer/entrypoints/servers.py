@@ -173,7 +173,7 @@ def _halt_to_wire(halt: Halt) -> operator_pb2.HaltRecord:
 
 
 def _parked(transfer: Transfer) -> operator_pb2.ParkedTransfer:
-    shown, state = transfer.shown(), transfer.state
+    shown, state = transfer.view, transfer.state
     since = max((at for name, at in transfer.moments if name == "PARKED"), default=0)
     return operator_pb2.ParkedTransfer(
         transfer_id=transfer.id,

@@ -228,7 +228,7 @@ class Desk:
 
     def _keep(self, transfer: Transfer) -> None:
         """Hold in memory only what waits for guards or for a batch."""
-        retried = transfer.id in self._retrying and not transfer.shown().terminal
+        retried = transfer.id in self._retrying and not transfer.view.terminal
         if transfer.batch is None and (retried or not finished(transfer)):
             self.open[transfer.id] = transfer
             return
@@ -304,7 +304,7 @@ def _unsigned(recovery: Recovery) -> set[TransferId]:
 
 def finished(transfer: Transfer) -> bool:
     """True when nothing is to be done by itself: terminal, parked, or closed on chain."""
-    shown = transfer.shown()
+    shown = transfer.view
     message = transfer.state.message
     paid_out = message is not None and message.kind is Kind.REDEEM
     waiting_for_us = shown.phase not in (Phase.PARKED, Phase.CANCELLED, Phase.REFUNDING)

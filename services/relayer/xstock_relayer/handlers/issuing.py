@@ -85,4 +85,4 @@ class Issuer:
             fact = OrderAccepted(message, paper.expires)
             await self._desk.record(News(facts=[(transfer_id, fact)], orders={transfer_id: order}))
             known = await self._books.transfers([transfer_id])
-        return Issued(message, transfer_id, known[transfer_id].shown())
+        return Issued(message, transfer_id, known[transfer_id].view)

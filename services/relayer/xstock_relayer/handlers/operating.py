@@ -42,8 +42,8 @@ class Operator:
             raise InvalidMessage(
                 "TRANSFER_NOT_FOUND", f"transfer {transfer_id.hex()} is not known here"
             )
-        if known.shown().phase is not Phase.PARKED:
-            phase = known.shown().phase.value
+        if known.view.phase is not Phase.PARKED:
+            phase = known.view.phase.value
             raise InvalidMessage("NOT_PARKED", f"transfer {transfer_id.hex()} is {phase}")
         excused = frozenset(batch for batch, _ in known.state.skips)
         fact = OperatorReleased(known.state.operator_sequence + 1, excused)
@@ -53,7 +53,7 @@ class Operator:
         after = (await self._books.transfers([transfer_id]))[transfer_id]
         if after.batch is None:
             self._desk.ask_again(after)
-        return after.shown().phase
+        return after.view.phase
 
     async def halt(self, halt_id: str, scope: Scope, reason: str, by: str) -> Halt:
         """Latch a halt; the same id again is the same halt."""
