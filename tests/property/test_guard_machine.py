@@ -109,6 +109,7 @@ SEARCH = settings(
     max_examples=200,
     stateful_step_count=30,
     deadline=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 HUNT = settings(

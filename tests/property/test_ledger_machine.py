@@ -233,6 +233,7 @@ SEARCH = settings(
     max_examples=100,
     stateful_step_count=30,
     deadline=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -192,6 +192,7 @@ SEARCH = settings(
     max_examples=150,
     stateful_step_count=25,
     deadline=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 
