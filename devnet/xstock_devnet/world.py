@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.registry import Registry, load_registry
@@ -40,6 +40,7 @@ from xstock_devnet.plan import (
 )
 from xstock_devnet.processes import ChildProcess, Service, Supervisor, grpc_health, http_health
 from xstock_devnet.proxy.admin import ProxyAdmin
+from xstock_runtime.clock import SystemRandomness
 from xstock_runtime.clock import SystemRandomness
 from xstock_runtime.kafka import TopicSpec, ensure_topics
 from xstock_runtime.migrations import grant_runtime, upgrade
@@ -92,6 +93,10 @@ class World:
     chains: Sequence[LocalChain] = CHAINS
     assets: Sequence[AssetPlan] = ASSETS
     externals: Sequence[External] = ()
+    direct: bool = False
+    """Go around the RPC proxy: for measurements."""
+    kafka_bootstrap: str = ""
+    """A Kafka that somebody else runs; empty means one of our own."""
     supervisor: Supervisor = field(default_factory=Supervisor)
     anvils: dict[str, AnvilNode] = field(default_factory=dict)
     setups: dict[str, ChainSetup] = field(default_factory=dict)
@@ -136,7 +141,12 @@ class World:
         return self.folder / "keys" / f"{name}.key"
 
     def providers(self, identity: str, chain: str) -> list[str]:
-        """The providers that this reader alone uses for a chain."""
+        """The providers that this reader alone uses for a chain.
+
+        A direct world has one each, the node itself under a name of the reader's own.
+        """
+        if self.direct:
+            return [f"{self.node_urls(chain)[0]}/?reader={identity}"]
         return [self.proxy.endpoint(identity, chain, n) for n in range(PROVIDERS_EACH)]
 
     def service(self, name: str) -> Service:
@@ -172,13 +182,16 @@ class World:
                     block_seconds=chain.block_seconds,
                     slots_in_an_epoch=chain.slots_in_an_epoch,
                 )
-        engines: list[PostgresServer | KafkaBroker | AnvilNode] = [self.postgres, self.kafka]
+        engines: list[PostgresServer | KafkaBroker | AnvilNode] = [self.postgres]
+        if not self.kafka_bootstrap:
+            engines.append(self.kafka)
+            self.kafka_bootstrap = self.kafka.bootstrap
         engines += self.anvils.values()
         for engine in engines:
             self.supervisor.stop_later(engine.child.name, engine.stop)
         await asyncio.gather(*(engine.start() for engine in engines))
         self.say(
-            f"  PostgreSQL on {self.postgres.port}, Kafka on {self.kafka.port}, "
+            f"  PostgreSQL on {self.postgres.port}, Kafka at {self.kafka_bootstrap}, "
             + ", ".join(f"{name} on {node.port}" for name, node in self.anvils.items())
         )
 
@@ -305,7 +318,7 @@ class World:
         (self.folder / CUSTODY_FILE).write_text(json.dumps(custody, indent=1), encoding="utf-8")
 
     async def _prepare_topics(self) -> None:
-        await ensure_topics(self.kafka.bootstrap, TOPICS)
+        await ensure_topics(self.kafka_bootstrap, TOPICS)
 
     async def _prepare_databases(self) -> None:
         # One after the other: Alembic keeps the migration it runs in a global of the process.
@@ -354,7 +367,7 @@ class World:
             "DATABASE_URL": self.postgres.url(
                 process.database, user=process.database, password=DEV_PASSWORD
             ),
-            "KAFKA_BOOTSTRAP": self.kafka.bootstrap,
+            "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "KAFKA_MAC_KEY": self._mac_key,
             "GRPC_LISTEN": process.target,
             "METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
@@ -420,9 +433,9 @@ class World:
             environment=environment,
         )
 
-    def _write_world(self) -> None:
+    def document(self) -> dict[str, Any]:
         """What the command line needs to talk to this world."""
-        document = {
+        return {
             "deployment_id": DEPLOYMENT_ID,
             "registry": str(self.registry_path),
             "gateway": self.gateway.target,
@@ -433,9 +446,19 @@ class World:
             "proxy": self.proxy.base_url,
             "keys": str(self.folder / "keys"),
             "issuer_key_id": ISSUER_KEY_ID,
+            "kafka": self.kafka.bootstrap,
+            "metrics": {p.name: f"127.0.0.1:{p.metrics_port}" for p in self.processes.values()},
         }
-        (self.folder / WORLD_FILE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    def _write_world(self) -> None:
+        text = json.dumps(self.document(), indent=1)
+        (self.folder / WORLD_FILE).write_text(text, encoding="utf-8")
 
 
 async def _always() -> bool:
     return True
+
+
+def _secret() -> str:
+    """32 random bytes in hex."""
+    return SystemRandomness().random_bytes(32).hex()
