@@ -1,6 +1,7 @@
 """Sending on a real local chain: each release once, whatever is repeated, lost or raced."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 from tests.chains.evm.liars import LyingRpc
 from tests.chains.evm.world import GUARDS, HOLDER, RECIPIENT, RELAYER, SHARE, TSLA, World
 from xstock_chains.evm.address import to_wire
+from xstock_chains.evm.chain import EvmFacts
 from xstock_chains.evm.rpc import RpcFault
 from xstock_chains.evm.writer import EvmWriter
 from xstock_chains.ports import ExecutionState, SendSlot, TxState
 from xstock_core.observation import CancelFinal, ReleaseFinal
 from xstock_core.release import Action, ExecutionKey, ReleaseItem
-from xstock_runtime.errors import Ambiguous, InvalidMessage
+from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 
 
 def key_of(world: World, item: ReleaseItem) -> ExecutionKey:
@@ -212,3 +214,34 @@ async def test_writer__no_state_at_the_final_block__nothing_is_called_final_or_d
     assert status.state is TxState.PENDING
     certain = await world.writer.status(first.ref, first.prepared.slot)
     assert certain.state is TxState.DROPPED
+
+
+async def test_writer__a_node_without_simulation__is_asked_for_an_estimate(world: World) -> None:
+    def without(method: str, params: list[Any], answer: Any) -> Any:
+        return RpcFault(-32601, "method not found") if method == "eth_simulateV1" else answer
+
+    node = LyingRpc(world.node.url, without)
+    world.opened.append(node)
+    writer = EvmWriter(world.chain, node, world.codec)
+    slot = await writer.next_slot(RELAYER.wire, [])
+    prepared = await writer.prepare(await world.order([world.item(1)]), slot)
+    await writer.broadcast(await RELAYER.sign_transaction(prepared))
+    few = await world.order([world.item(2)], signers=GUARDS[:1])
+    with pytest.raises(InvalidMessage, match="TooFewSignatures"):
+        await writer.prepare(few, slot)
+
+
+async def test_writer__more_gas_than_a_transaction_may_have__says_to_split(world: World) -> None:
+    small = replace(world.chain, facts=EvmFacts(transaction_gas_max=700_000))
+    writer = EvmWriter(small, world.rpc, world.codec)
+    slot = await writer.next_slot(RELAYER.wire, [])
+    with pytest.raises(InvalidMessage, match="split it"):
+        await writer.prepare(await world.order([world.item(n) for n in (1, 2, 3)]), slot)
+
+
+async def test_writer__fees_above_the_cap__wait(world: World) -> None:
+    dear = replace(world.chain, facts=EvmFacts(fee_per_gas_max=10))
+    writer = EvmWriter(dear, world.rpc, world.codec)
+    slot = await writer.next_slot(RELAYER.wire, [])
+    with pytest.raises(Transient, match="FEE_CAP_REACHED"):
+        await writer.prepare(await world.order([world.item(1)]), slot)
