@@ -70,7 +70,7 @@ async def first_broken_promise(make: Callable[[int], Setup], seeds: int = 12) ->
 async def test_system__storm_of_faults__every_final_burn_ends_and_nothing_is_doubled(
     block: int,
 ) -> None:
-    """F19, F20, F21, F31, F38, F42, F43, F45, F48, F58, F73, F81, INV-01 to INV-06, INV-13."""
+    """F19, F20, F21, F31, F38, F43, F45, F48, F58, F73, INV-01 to INV-06, INV-13, INV-15."""
     first = block * SEEDS_PER_BLOCK
     seeds = range(first, first + SEEDS_PER_BLOCK)
     reports = await run_seeds(seeds, lambda seed: Setup(seed=seed))
