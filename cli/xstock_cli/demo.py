@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
-from typing import Final
+from typing import Final, Protocol
 
 from xstock_chains.text import show_tx
 from xstock_cli.bridge import Bridge, Holders, Sent, document_of
 from xstock_cli.follow import Follower
+from xstock_cli.show import share_text, state_name
 from xstock_cli.verify import Auditor, ChainFacts, SupplyCheck, counts
-from xstock_core.amount import displayed_decimal
 from xstock_core.ids import Domain, issue_nonce
 from xstock_core.release import ExecutionKey
 from xstock_devnet.plan import GUARDS
@@ -27,7 +27,18 @@ from xstock_runtime.hashing import keccak256
 from xstock_wire.papers import PaperKey
 from xstock_wire.v1 import bridge_pb2, papers_pb2
 
-Say = Callable[[str], None]
+
+class Stage(Protocol):
+    """Who shows the demonstration."""
+
+    def say(self, text: str) -> None:
+        """One line about what happens."""
+        ...
+
+    def moved(self, transfer: bridge_pb2.Transfer, seconds: float) -> None:
+        """A transfer reached a revision, so many seconds after the beginning."""
+        ...
+
 
 SHARE: Final = 10**8
 ISSUED: Final = ("TSLAx", "NVDAx", "SPYx", "GOOGLx")
@@ -90,7 +101,9 @@ class Demo:
     holders: Holders
     follower: Follower
     auditor: Auditor
-    say: Say
+    say: Callable[[str], None]
+    patience: float = 1.0
+    """Every wait is this much longer: chains of others are slower than ours."""
     clock: SystemClock = field(default_factory=SystemClock)
     sent: list[Sent] = field(default_factory=list)
     facts: DemoFacts = field(default_factory=DemoFacts)
@@ -134,7 +147,7 @@ class Demo:
         for symbol in ISSUED:
             for number, chain in enumerate(chains, start=1):
                 ids.append(await self._order(symbol, number, chain, ISSUE_SHARES * SHARE))
-        await self.follower.until(
+        await self._until(
             lambda: all(self._state(one) == RELEASED for one in ids),
             seconds=90,
             waiting_for=f"{count} issuances to be final on their chains",
@@ -146,7 +159,7 @@ class Demo:
         self.say(f"act 2: the issuer asks for {shares} {symbol}, more than custody holds")
         transfer_id = await self._order(symbol, 1, chain, shares * SHARE)
         self.facts.over_cap_asked += 1
-        await self.follower.until(
+        await self._until(
             lambda: self._reason(transfer_id) == "CAP_EXCEEDED",
             seconds=30,
             waiting_for="the guards to refuse the issuance above the cap",
@@ -156,8 +169,8 @@ class Demo:
             books = await self.bridge.ledger(self.world.processes[guard].target, [asset])
             (book,) = books.assets
             self.say(
-                f"  {guard} refuses: exposure {_shares(book.exposure)} + asked {shares} > cap "
-                f"{_shares(book.cap)} shares (attestation {book.attestation_sequence})"
+                f"  {guard} refuses: exposure {share_text(book.exposure)} + asked {shares} > cap "
+                f"{share_text(book.cap)} shares (attestation {book.attestation_sequence})"
             )
 
     async def _every_route(self, chains: list[str]) -> None:
@@ -180,7 +193,7 @@ class Demo:
             await self._send(other, gone, "TSLAx", "2.5"),
             await self._send(gone, third, "NVDAx", "3.75"),
         ]
-        await self.follower.until(
+        await self._until(
             lambda: all(self._transfer_of(one) is not None for one in burns),
             seconds=30,
             waiting_for="the bridge to see both burns",
@@ -202,7 +215,7 @@ class Demo:
             self._send(chains[1], chains[0], "TSLAx", "5"),
             self._send(chains[2], chains[1], "NVDAx", "6"),
         )
-        await self.follower.until(
+        await self._until(
             lambda: any(self._transfer_of(one) is not None for one in burns),
             seconds=30,
             waiting_for="the first burn to be seen",
@@ -255,7 +268,7 @@ class Demo:
     async def _settled_facts(self) -> ChainFacts:
         """The chains' facts once their final blocks hold every transfer (bounded)."""
         found = await self.auditor.facts()
-        deadline = self.clock.monotonic() + 60
+        deadline = self.clock.monotonic() + 60 * self.patience
         while found.lost and self.clock.monotonic() < deadline:
             await self.clock.sleep(1.0)
             found = await self.auditor.facts()
@@ -263,7 +276,7 @@ class Demo:
 
     async def _settled_supply(self) -> list[SupplyCheck]:
         """Supply against every guard's ledger, once they have read as far as we (bounded)."""
-        deadline = self.clock.monotonic() + 60
+        deadline = self.clock.monotonic() + 60 * self.patience
         while True:
             books = {
                 guard: await self.bridge.ledger(self.world.processes[guard].target)
@@ -337,7 +350,7 @@ class Demo:
             transfer = self._transfer_of(sent)
             return transfer is not None and transfer.state == RELEASED
 
-        await self.follower.until(
+        await self._until(
             done, seconds=seconds, waiting_for=f"{sent.source} → {sent.destination} to be released"
         )
 
@@ -345,9 +358,17 @@ class Demo:
         for sent in self.sent:
             await self._released(sent, seconds=seconds)
 
+    async def _until(
+        self, condition: Callable[[], bool], *, seconds: float, waiting_for: str
+    ) -> None:
+        await self.follower.until(
+            condition, seconds=seconds * self.patience, waiting_for=waiting_for
+        )
+
     async def _poll(
         self, condition: Callable[[], Awaitable[bool]], *, seconds: float, waiting_for: str
     ) -> None:
+        seconds *= self.patience
         deadline = self.clock.monotonic() + seconds
         while True:
             try:
@@ -360,16 +381,15 @@ class Demo:
             await self.clock.sleep(0.2)
 
 
-async def run_demo(world: World, say: Say) -> DemoFacts:
-    """Run the demonstration on a world that is up."""
+async def run_demo(world: World, stage: Stage, *, patience: float = 1.0) -> DemoFacts:
+    """Run the demonstration on a world that is up; raises TimeoutError, never a half answer."""
     nodes: Mapping[str, tuple[str, ...]] = {
         chain.name: world.node_urls(chain.name) for chain in world.chains
     }
     began = SystemClock().monotonic()
 
     def show(transfer: bridge_pb2.Transfer) -> None:
-        seconds = SystemClock().monotonic() - began
-        say(f"    {seconds:6.1f} s  {describe(transfer)}")
+        stage.moved(transfer, SystemClock().monotonic() - began)
 
     async with (
         Bridge(world.gateway.target) as bridge,
@@ -377,22 +397,5 @@ async def run_demo(world: World, say: Say) -> DemoFacts:
         Follower(bridge, SystemClock(), changed=show) as follower,
         Auditor(world.registry, nodes) as auditor,
     ):
-        return await Demo(world, bridge, holders, follower, auditor, say).run()
-
-
-def state_name(transfer: bridge_pb2.Transfer) -> str:
-    """The state in words, with what it waits for."""
-    name = bridge_pb2.TransferState.Name(transfer.state).removeprefix("TRANSFER_STATE_")
-    reason = transfer.waiting_for.reason
-    return f"{name} ({reason})" if reason else name
-
-
-def describe(transfer: bridge_pb2.Transfer) -> str:
-    """One line about a transfer at this revision."""
-    what = f"{_shares(transfer.shares)} {transfer.symbol}"
-    route = f"{transfer.source} → {transfer.destination}"
-    return f"{transfer.id.hex()[:8]}  {what:<20} {route:<20} {state_name(transfer)}"
-
-
-def _shares(units: int) -> str:
-    return displayed_decimal(units, 10**18)
+        demo = Demo(world, bridge, holders, follower, auditor, stage.say, patience=patience)
+        return await demo.run()

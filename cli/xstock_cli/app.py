@@ -1,0 +1,44 @@
+"""Puts the commands together into one `xstock`.
+
+Registration only: what a command does is in `commands`, what its failure means in `exits`.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from xstock_cli.commands import local
+
+app = typer.Typer(
+    name="xstock",
+    help="Move tokenized stocks between chains, follow them, and look after the bridge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xstock {version('xstock-bridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Move tokenized stocks between chains, follow them, and look after the bridge.
+
+    `xstock ANYTHING` with a transaction, transfer id or address shows its status.
+    """
+
+
+app.command()(local.demo)
+app.command()(local.up)
