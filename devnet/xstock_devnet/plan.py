@@ -33,6 +33,8 @@ class LocalChain:
     chain_id: int
     block_seconds: int
     slots_in_an_epoch: int
+    extra: tuple[str, ...] = ()
+    """Further arguments of anvil."""
 
 
 CHAINS: Final = (

@@ -41,7 +41,6 @@ from xstock_devnet.plan import (
 from xstock_devnet.processes import ChildProcess, Service, Supervisor, grpc_health, http_health
 from xstock_devnet.proxy.admin import ProxyAdmin
 from xstock_runtime.clock import SystemRandomness
-from xstock_runtime.clock import SystemRandomness
 from xstock_runtime.kafka import TopicSpec, ensure_topics
 from xstock_runtime.migrations import grant_runtime, upgrade
 from xstock_wire.papers import PaperKey
@@ -181,6 +180,7 @@ class World:
                     name=chain.name,
                     block_seconds=chain.block_seconds,
                     slots_in_an_epoch=chain.slots_in_an_epoch,
+                    extra=chain.extra,
                 )
         engines: list[PostgresServer | KafkaBroker | AnvilNode] = [self.postgres]
         if not self.kafka_bootstrap:

@@ -1,0 +1,42 @@
+"""`make bench`: run all measurements, or those named: `python -m tests.bench gas`."""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench.end_to_end import end_to_end
+from tests.bench.gas import gas
+from tests.bench.result import Result, show, write
+
+Bench = Callable[[Path], Awaitable[dict[str, Result]]]
+BENCHES: dict[str, Bench] = {
+    "gas": gas,
+    "end_to_end": end_to_end,
+}
+
+
+async def _run(names: list[str]) -> None:
+    results: dict[str, Result] = {}
+    for name in names:
+        Console().print(f"measuring {name} …")
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+            found = await BENCHES[name](Path(folder))
+        write(found)
+        results.update(found)
+    show(results)
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], help="which (default: all)")
+    names = parser.parse_args().names
+    asyncio.run(_run(names or list(BENCHES)))
+
+
+if __name__ == "__main__":
+    main()
