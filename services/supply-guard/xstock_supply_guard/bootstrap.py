@@ -75,7 +75,7 @@ async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
     await check_current(settings.database_url.get_secret_value(), PACKAGE)
     async with AsyncExitStack() as stack:
         doors = {domain: await _door(stack, registry, settings, domain) for domain in config.chains}
-        database, lease = await _database(stack, settings, clock)
+        database, lease = await open_database(stack, settings, clock)
         store = PostgresGuardStore(
             database,
             guard_id=config.guard_id,
@@ -152,7 +152,7 @@ async def _door(
     )
 
 
-async def _database(
+async def open_database(
     stack: AsyncExitStack, settings: GuardSettings, clock: Clock
 ) -> tuple[Database, AdvisoryLease]:
     """The guard's database with the writer's lease taken; raises Fatal SECOND_INSTANCE."""

@@ -41,6 +41,10 @@ class GuardReads(Protocol):
         """Those of `ids` that were booked before."""
         ...
 
+    async def known_burns(self, ids: Collection[TransferId]) -> set[TransferId]:
+        """Those of `ids` whose burn is booked."""
+        ...
+
     async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
         """Final burns by transfer id."""
         ...

@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from tests.integration.supply_guard.conftest import ROLE, GuardDatabase, Opened
+from tests.services.supply_guard.test_configuration import settings
 from tests.services.supply_guard.world import ASSET, SHARE, World
 from xstock_core.ids import Domain
 from xstock_core.ledger import CUSTODY, OPEN_ISSUANCE, Entry, EntryKind, make_entry
+from xstock_runtime.clock import SystemClock
 from xstock_runtime.database import insert_many
 from xstock_runtime.errors import Fatal
 from xstock_supply_guard.adapters import rows
 from xstock_supply_guard.adapters.tables import APPEND_ONLY
+from xstock_supply_guard.bootstrap import open_database
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.model import Outcome, Posted
 
@@ -190,3 +195,20 @@ async def test_verdicts__of_every_change__wait_in_the_outbox_while_kafka_is_away
         keys = (await connection.execute(text("SELECT topic, key FROM outbox ORDER BY id"))).all()
     assert {row.topic for row in keys} == {"xstock.verdicts.v1"}
     assert len(keys) == 3  # order 1 granted; order 2 held, then granted
+
+
+async def test_second_process__at_its_start__refused_until_the_first_is_gone(
+    guard_database: GuardDatabase,
+) -> None:
+    """F46: a second instance started by mistake stands by for a while and then refuses."""
+    url = SecretStr(guard_database.database.url(user=ROLE, driver="postgresql"))
+    ours = settings(database_url=url, lease_wait_seconds=0, lease_seconds=30)
+    clock = SystemClock()
+    async with AsyncExitStack() as first:
+        await open_database(first, ours, clock)
+        async with AsyncExitStack() as second:
+            with pytest.raises(Fatal, match="SECOND_INSTANCE"):
+                await open_database(second, ours, clock)
+    async with AsyncExitStack() as successor:
+        _, lease = await open_database(successor, ours, clock)
+        assert lease.fence == 2

@@ -134,6 +134,9 @@ class _Unit:
     async def known_observations(self, ids: Collection[ObservationId]) -> set[ObservationId]:
         return {one for one in ids if one in self.state.observations}
 
+    async def known_burns(self, ids: Collection[TransferId]) -> set[TransferId]:
+        return {one for one in ids if one in self.state.burns}
+
     async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
         return _pick(self.state.burns, ids)
 

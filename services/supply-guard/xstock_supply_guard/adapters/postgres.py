@@ -120,6 +120,11 @@ class _Unit:
         sql = "SELECT id FROM observation WHERE id = ANY(CAST(:ids AS bytea[]))"
         return {ObservationId(bytes(row.id)) for row in await self._rows(sql, ids=list(ids))}
 
+    async def known_burns(self, ids: Collection[TransferId]) -> set[TransferId]:
+        sql = "SELECT transfer_id FROM burn WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
+        found = await self._rows(sql, ids=list(ids))
+        return {TransferId(bytes(row.transfer_id)) for row in found}
+
     async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
         sql = "SELECT * FROM burn WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
         found = [rows.burn_of(row) for row in await self._rows(sql, ids=list(ids))]

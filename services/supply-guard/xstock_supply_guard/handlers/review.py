@@ -124,7 +124,7 @@ async def _unbooked(desk: Desk, claims: Sequence[SubmittedClaim]) -> set[Domain]
     if not burns:
         return set()
     async with desk.store.read() as books:
-        known = await books.burns(burns.keys())
+        known = await books.known_burns(burns.keys())
         scans = await books.scans() if len(known) < len(burns) else {}
     return {
         claim.message.source
