@@ -10,7 +10,7 @@ here: guards meet that with disjoint providers (F01).
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,10 +18,13 @@ from xstock_chains.ports import ChainReader, Cursor, Page, Progress, SupplyReadi
 from xstock_core.ids import AssetId
 from xstock_core.invariants import threshold_sane
 from xstock_core.observation import BlockRef, Observation, TxRef
+from xstock_core.quorum import Agreed, NoQuorum, agree
+from xstock_core.quorum import Dissent as Contradiction
 from xstock_runtime.clock import Clock, SystemClock
 from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError, Transient
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Hashable)
 BLOCKS_REMEMBERED_MAX: Final = 4_096
 
 
@@ -149,32 +152,23 @@ class Quorum:
         block = at or await self._supply_block(assets)
         about = f"supply at block {block.number}"
         answers = await self._ask(about, lambda r: r.read_supply(assets, at=block))
-        readings = answers.given
-        self._require(readings, about)
-        first = next(iter(readings.values()))
-        if any(reading != first for reading in readings.values()):
-            raise Dissent(about, [Testimony(n, repr(r)) for n, r in readings.items()])
-        return first
+        self._require(answers.given, about)
+        reading = self._rule(about, answers.given)
+        if reading is None:
+            raise self._lost(answers.given, about)
+        return reading
 
     async def is_final(self, block: BlockRef) -> bool | None:
         """True or False by enough providers, None while too few know; both at once is Dissent."""
         about = f"the finality of block {block.number}"
         answers = await self._ask(about, lambda r: r.is_final(block))
-        said = answers.given
-        self._require(said, about)
-        for_it = sum(1 for value in said.values() if value is True)
-        against = sum(1 for value in said.values() if value is False)
-        if for_it and against:
-            raise Dissent(about, [Testimony(n, str(v)) for n, v in said.items()])
-        enough = self._threshold(len(said))
-        if for_it >= enough:
+        self._require(answers.given, about)
+        final = self._rule(about, answers.given)
+        if final is True:
             self._remember(block)
-            return True
-        if against >= enough:
-            if self._known.get(block.number) == block.hash:
-                raise _violated(block.number, block.hash, b"")
-            return False
-        return None
+        if final is False and self._known.get(block.number) == block.hash:
+            raise _violated(block.number, block.hash, b"")
+        return final
 
     # agreement
 
@@ -182,6 +176,17 @@ class Quorum:
         """How many must agree. SECURITY: `answered` must not matter (F02)."""
         del answered
         return self._needed
+
+    def _rule(self, about: str, said: Mapping[str, A | None]) -> A | None:
+        """The core's rule over these answers (None: silence); None while too few gave one."""
+        ruling = agree(list(said.values()), len(self._readers), self._threshold(len(said)))
+        match ruling:
+            case Agreed(answer=answer):
+                return answer
+            case NoQuorum():
+                return None
+            case Contradiction():
+                raise Dissent(about, [Testimony(n, repr(v)) for n, v in sorted(said.items())])
 
     async def _agree_on(self, claims: Mapping[str, BlockRef]) -> BlockRef:
         """The highest claimed block with enough support; contradictions are Dissent."""
@@ -244,13 +249,16 @@ class Quorum:
 
     def _require(self, answered: Mapping[str, object], about: str) -> None:
         if len(answered) < self._threshold(len(answered)) or not answered:
-            why = {n: self.silent.get(n, "lags") for n in self._readers if n not in answered}
-            raise Transient(
-                "QUORUM_LOST",
-                f"{len(answered)} of {len(self._readers)} providers answered about {about}, "
-                f"{self._needed} are needed; silent: {why}",
-                {"needed": self._needed, "answered": len(answered), **why},
-            )
+            raise self._lost(answered, about)
+
+    def _lost(self, answered: Mapping[str, object], about: str) -> Transient:
+        why = {n: self.silent.get(n, "lags") for n in self._readers if n not in answered}
+        return Transient(
+            "QUORUM_LOST",
+            f"{len(answered)} of {len(self._readers)} providers answered about {about}, "
+            f"{self._needed} are needed; silent: {why}",
+            {"needed": self._needed, "answered": len(answered), **why},
+        )
 
     # asking
 
