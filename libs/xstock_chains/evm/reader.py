@@ -90,6 +90,7 @@ class EvmReader:
         self._final = FinalChain(rpc, chain)
         self._filter = LogFilter(chain)
         self._span = _SPAN_AT_START
+        self._span_max = chain.facts.log_span_blocks
         self._snapshots: deque[tuple[int, bytes, Lanes]] = deque(maxlen=_SNAPSHOTS_MAX)
 
     async def aclose(self) -> None:
@@ -140,11 +141,11 @@ class EvmReader:
         try:
             answers = await self._rpc.batch_settled(logs_calls + counter_calls)
         except Transient:
-            self._shrink()
+            self._span = max(1, len(window) // 2)
             raise
         for answer in answers[: len(logs_calls)]:
             if isinstance(answer, RpcFault):
-                self._shrink()
+                self._span = self._span_max = max(1, len(window) // 2)
                 raise self._rpc.refused("eth_getLogs", answer)
         logs = parse_logs(answers[: len(logs_calls)])
         suspects = self.suspects(window, list(logs.values()))
@@ -173,11 +174,11 @@ class EvmReader:
         return kept, window[end - window[0].number]
 
     def _adapt(self, found: int, blocks: int, limit: int) -> None:
+        """As many blocks as fill a page, doubling at most, within what this node allows; that
+        bound falls by half with a refusal and rises by one block a page."""
+        self._span_max = min(self._span_max + 1, self.chain.facts.log_span_blocks)
         fitting = max(1, blocks * limit // found) if found else self._span * 2
-        self._span = min(fitting, self._span * 2, self.chain.facts.log_span_blocks)
-
-    def _shrink(self) -> None:
-        self._span = max(1, self._span // 2)
+        self._span = min(fitting, self._span * 2, self._span_max)
 
     def _count(
         self,

@@ -27,11 +27,12 @@ _TOO_MANY: Final = frozenset({429, -32005, -32007, -32097})
 
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
-    """Bounds of one request; a batch larger than `batch_calls_max` is split."""
+    """Bounds of one request; a batch larger than `batch_calls_max` is split, and split further
+    for a node that refuses it whole (public nodes allow 10 to 1,000 calls)."""
 
     timeout_seconds: float = 10.0
     response_bytes_max: int = 64 * 1024 * 1024
-    batch_calls_max: int = 500
+    batch_calls_max: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class RpcFault:
     code: int
     message: str
     data: str = ""
+
+
+class _BatchRefused(Transient):
+    """A request that the node refuses as a whole; a smaller one may pass."""
+
+
+def _batch_refused(error: Transient) -> _BatchRefused:
+    return _BatchRefused(error.code, error.message, error.metadata)
 
 
 class BoundedProvider(AsyncHTTPProvider):
@@ -97,7 +106,8 @@ class BoundedProvider(AsyncHTTPProvider):
                 {"host": self.host},
                 retry_after_seconds=wait,
             )
-        raise self._transient("RPC_HTTP_ERROR", f"HTTP {response.status}")
+        error = self._transient("RPC_HTTP_ERROR", f"HTTP {response.status}")
+        raise _batch_refused(error) if response.status in (400, 413) else error
 
     async def _read(self, response: ClientResponse) -> bytes:
         limit = self._limits.response_bytes_max
@@ -119,6 +129,7 @@ class Rpc:
 
     def __init__(self, url: str, limits: RpcLimits | None = None) -> None:
         self.limits = limits or RpcLimits()
+        self._calls_at_once = self.limits.batch_calls_max
         self.provider = BoundedProvider(url, self.limits)
         self.host = self.provider.host
 
@@ -146,11 +157,15 @@ class Rpc:
 
     async def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """Answers in order, a refusal of a single call being an `RpcFault` in its place."""
-        step = self.limits.batch_calls_max
-        parts = [calls[start : start + step] for start in range(0, len(calls), step)]
         answers: list[Any] = []
-        for part in parts:
-            answers.extend(await self._one_batch(part))
+        while len(answers) < len(calls):
+            part = calls[len(answers) : len(answers) + self._calls_at_once]
+            try:
+                answers.extend(await self._one_batch(part))
+            except _BatchRefused:
+                if len(part) == 1:
+                    raise
+                self._calls_at_once = len(part) // 2
         return answers
 
     def refused(self, method: str, fault: RpcFault) -> Transient:
@@ -175,7 +190,7 @@ class Rpc:
         except (ValueError, RecursionError) as error:
             raise self._malformed("not JSON") from error
         if isinstance(answer, dict) and "id" in answer and answer.get("id") is None:
-            raise self.refused("batch", self._fault(answer.get("error")))
+            raise _batch_refused(self.refused("batch", self._fault(answer.get("error"))))
         return answer if isinstance(answer, list) else [answer]
 
     def _ordered(self, answers: list[Any], expected: int) -> list[Any]:

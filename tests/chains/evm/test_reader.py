@@ -1,14 +1,18 @@
 """Reading a real local chain: what is final is seen once, in order, and nothing else is."""
 
+from typing import Any
+
 from tests.chains.evm.liars import LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
 from xstock_chains.evm.logs import BURNED
 from xstock_chains.evm.reader import EvmReader
+from xstock_chains.evm.rpc import RpcFault
 from xstock_chains.ports import Cursor
 from xstock_chains.quorum import Quorum
 from xstock_core.ids import Domain
 from xstock_core.message import Kind
-from xstock_core.observation import BurnFinal, ReleaseFinal, TxRef, observation_id
+from xstock_core.observation import BurnFinal, Observation, ReleaseFinal, TxRef, observation_id
+from xstock_runtime.errors import Transient
 
 
 async def test_reader__a_burn_is_final__is_seen_with_the_contracts_own_facts(world: World) -> None:
@@ -132,3 +136,37 @@ async def test_quorum__one_of_three_nodes_hides_burns__the_page_is_still_told_by
     assert len([one for one in found if isinstance(one, BurnFinal)]) == 4
     reading = await quorum.read_supply([TSLA])
     assert reading.supplies[0].token_units == 6 * SHARE * 10**10
+
+
+async def test_reader__a_node_allows_few_blocks_a_query__gets_through_with_few_refusals(
+    world: World,
+) -> None:
+    refusals: list[int] = []
+
+    def narrow(method: str, params: list[Any], answer: Any) -> Any:
+        query = params[0] if method == "eth_getLogs" else {}
+        if "fromBlock" in query and int(query["toBlock"], 16) - int(query["fromBlock"], 16) >= 10:
+            refusals.append(1)
+            return RpcFault(-32600, "block range is too wide")
+        return answer
+
+    await world.issue(10 * SHARE)
+    await world.approve()
+    await world.mine(200)
+    await world.burn(SHARE)
+    await world.finalize()
+    node = LyingRpc(world.node.url, narrow)
+    world.opened.append(node)
+    reader = EvmReader(world.chain, node)
+    found: list[Observation] = []
+    cursor, more, failures = Cursor(world.chain.domain), True, 0
+    while more:
+        try:
+            page = await reader.read_page(cursor, limit=1000)
+        except Transient:
+            failures += 1
+            continue
+        found.extend(page.observations)
+        cursor, more = page.cursor, page.more
+    assert len([one for one in found if isinstance(one, BurnFinal)]) == 1
+    assert 0 < failures < 10

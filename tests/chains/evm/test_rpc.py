@@ -137,6 +137,28 @@ async def test_rpc__answers_out_of_order_in_several_batches__come_back_in_order(
     assert await rpc.batch([("echo", [n]) for n in range(8)]) == list(range(8))
 
 
+@pytest.mark.parametrize("refuses", ["HTTP 413", "an error without id"])
+async def test_rpc__a_node_allows_one_call_a_batch__is_asked_one_by_one(
+    serve: Serve, refuses: str
+) -> None:
+    asked: list[int] = []
+
+    async def small(request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        calls = body if isinstance(body, list) else [body]
+        asked.append(len(calls))
+        if len(calls) == 1:
+            return web.json_response({"id": calls[0]["id"], "result": calls[0]["params"][0]})
+        if refuses == "HTTP 413":
+            return web.Response(status=413)
+        error = {"code": -32600, "message": "batch too large"}
+        return web.json_response({"jsonrpc": "2.0", "id": None, "error": error})
+
+    rpc = await serve(small)
+    assert await rpc.batch([("echo", [n]) for n in range(4)]) == [0, 1, 2, 3]
+    assert asked == [3, 1, 1, 1, 1]
+
+
 NOT_QUANTITIES: list[Any] = [-1, 0, 1.0, 1e18, True, None, "", "0x", "-0x1", "0x-1", "1", "NaN"]
 
 
