@@ -47,10 +47,12 @@ from xstock_relayer.model import (
 from xstock_runtime.clock import Clock
 from xstock_runtime.database import Database, insert_many
 from xstock_runtime.kafka import Record
+from xstock_runtime.logging import get_logger
 from xstock_runtime.outbox import Outbox
 from xstock_wire.codec import observation_from_wire, observation_to_wire
 from xstock_wire.v1 import records_pb2
 
+_log = get_logger("books")
 TRANSFERS_TOPIC = "xstock.transfers.v1"
 _ID = 32
 
@@ -215,6 +217,8 @@ class PostgresBooks:
                 await write(connection)
 
         await self._database.run(work)
+        for alarm in change.alarms:
+            _log.warning("alarm", code=alarm.code, scope=alarm.scope, detail=alarm.detail)
 
     def _writers(self, change: Change) -> Iterable[Callable[[AsyncConnection], Awaitable[None]]]:
         pairs: tuple[tuple[object, Callable[[AsyncConnection, Change], Awaitable[None]]], ...] = (

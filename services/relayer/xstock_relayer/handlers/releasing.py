@@ -26,7 +26,9 @@ from xstock_relayer.model import Batch, GuardRefused, GuardSigned, Transfer, bat
 from xstock_relayer.ports import FinalTime, Gauges
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
+from xstock_runtime.logging import get_logger
 
+_log = get_logger("releasing")
 PERMIT_MARGIN_SECONDS = 60
 """Kept off the longest permit: a guard's final head may trail ours by this much."""
 _EPOCH_MS = 10_000
@@ -98,6 +100,7 @@ class Releaser:
         self._failures += 1
         self.resting_until_ms = self.clock.unix_ms() + wait
         self.gauges.count("release_failures", chain=self.chain.name, code=code)
+        _log.info("release_waits", chain=self.chain.name, code=code, wait_ms=wait)
 
     def _waiting(self) -> list[Transfer]:
         queue = self.desk.ready[self.chain]
@@ -156,6 +159,13 @@ class Releaser:
             if not isinstance(outcome, NotSent):
                 self.gauges.count("batches", chain=self.chain.name)
                 self.gauges.count("batch_items", len(ids), chain=self.chain.name)
+                _log.info(
+                    "batch_sent",
+                    chain=self.chain.name,
+                    items=len(ids),
+                    batch=signed.id.hex(),
+                    guards=choice.guards,
+                )
                 return len(ids)
             await self._park_refused(signed, transfers, outcome)
             transfers = self._without(transfers, outcome)
@@ -291,6 +301,7 @@ class Releaser:
         if outcome.reverts:
             self._terms = _Terms()
             self.gauges.count("batch_reverts", chain=self.chain.name)
+            _log.warning("batch_would_revert", chain=self.chain.name, cause=outcome.reverts)
             self._postpone(transfers)
             return []
         away: set[ExecutionKey] = set(outcome.done) | {key for key, _ in outcome.refused}

@@ -16,6 +16,9 @@ from xstock_relayer.model import GuardVerdict, Transfer
 from xstock_relayer.ports import Gauges, Guard
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, ServiceError, Transient
+from xstock_runtime.logging import get_logger
+
+_log = get_logger("reviewing")
 
 
 class Reviewer:
@@ -65,6 +68,7 @@ class Reviewer:
         self._failures += 1
         self.resting_until_ms = self._clock.unix_ms() + wait
         self._gauges.count("guard_failures", guard=self.guard.id, code=error.code)
+        _log.warning("guard_away", guard=self.guard.id, code=error.code, error=error.message)
 
     def _claims(self, now_ms: int) -> list[Transfer]:
         taken = self.queue.take(now_ms, self._page)

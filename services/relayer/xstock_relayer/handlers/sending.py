@@ -35,6 +35,9 @@ from xstock_relayer.model import (
 from xstock_relayer.ports import Books, FinalTime, Gauges
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
+from xstock_runtime.logging import get_logger
+
+_log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,7 @@ class Sender:
         except (Transient, Ambiguous) as error:
             flight.look_at_ms = self.ports.clock.unix_ms() + self.limits.look_ms
             self.ports.gauges.count("sending_retries", chain=self.chain.name, code=error.code)
+            _log.info("sending_waits", chain=self.chain.name, error=str(error))
         finally:
             flight.busy = False
 
@@ -250,6 +254,7 @@ class Sender:
         except InvalidMessage as error:
             # The node will never take these bytes: a later attempt must use up the slot.
             self.ports.gauges.count("broadcast_refused", chain=self.chain.name, code=error.code)
+            _log.warning("broadcast_refused", chain=self.chain.name, error=str(error))
         self.ports.gauges.count("broadcasts", chain=self.chain.name)
 
     # --- what became of it
@@ -354,6 +359,8 @@ class Sender:
         flight.entry = entry
         self._flights.pop(entry.slot.text, None)
         self.ports.gauges.count("slots_settled", chain=self.chain.name, state=state.value)
+        if not landed:
+            _log.warning("slot_lost", chain=self.chain.name, slot=entry.slot.text)
         self._requeue(news)
 
     def _requeue(self, news: News) -> None:
@@ -394,6 +401,7 @@ class Sender:
         except (Transient, Ambiguous):
             return
         self.ports.gauges.count("gaps_filled", chain=self.chain.name)
+        _log.warning("slot_gap_filled", chain=self.chain.name, slot=waited_for.text)
         await self._advance_quietly(flight)
 
 
