@@ -73,9 +73,10 @@ class FinalChain:
 
     async def head(self) -> Header:
         """The finalized header, on the right chain and never behind an earlier answer."""
+        before = self._head
         answers = await self._rpc.batch([*self.identity_calls(), block_call("finalized")])
         self.check_identity(answers[:2])
-        return self._accept(answers[2])
+        return self._accept(answers[2], before)
 
     def identity_calls(self) -> list[Call]:
         """What is asked with every head: chain id and genesis (F14)."""
@@ -99,19 +100,22 @@ class FinalChain:
         )
         return Fatal("WRONG_CHAIN", text, {"what": what, "expected": expected, "found": found})
 
-    def _accept(self, raw: Any) -> Header:
+    def _accept(self, raw: Any, before: Header | None) -> Header:
+        """The finalized header, which may not lie behind what was known before asking (two
+        questions at once may well be answered in the other order)."""
         if raw is None:
             raise Transient("NODE_BEHIND", f"{self._rpc.host} has no finalized block yet")
         head, last = parse_header(raw), self._head
-        if last is not None and head.number < last.number:
+        if before is not None and head.number < before.number:
             text = (
-                f"{self._rpc.host} went back from final block {last.number} to {head.number}; "
+                f"{self._rpc.host} went back from final block {before.number} to {head.number}; "
                 "waiting until it has caught up"
             )
-            raise Transient("NODE_BEHIND", text, {"seen": last.number, "now": head.number})
+            raise Transient("NODE_BEHIND", text, {"seen": before.number, "now": head.number})
         if last is not None and head.number == last.number and head.hash != last.hash:
             raise self.violated(head.number, last.hash, head.hash)
-        self._head = head
+        if last is None or head.number > last.number:
+            self._head = head
         return head
 
     def violated(self, number: int, before: bytes, now: bytes) -> Fatal:
@@ -200,9 +204,10 @@ class FinalChain:
     async def is_final(self, block: BlockRef) -> bool | None:
         """True if this very block is final, False if another one is, None if not yet known."""
         calls = [*self.identity_calls(), block_call("finalized"), block_call(block.number)]
+        before = self._head
         answers = await self._rpc.batch(calls)
         self.check_identity(answers[:2])
-        head = self._accept(answers[2])
+        head = self._accept(answers[2], before)
         if head.number < block.number:
             return None
         if answers[3] is None:

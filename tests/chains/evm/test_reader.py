@@ -1,5 +1,6 @@
 """Reading a real local chain: what is final is seen once, in order, and nothing else is."""
 
+import asyncio
 from typing import Any
 
 from tests.chains.evm.liars import LyingRpc, no_topic
@@ -170,3 +171,16 @@ async def test_reader__a_node_allows_few_blocks_a_query__gets_through_with_few_r
         cursor, more = page.cursor, page.more
     assert len([one for one in found if isinstance(one, BurnFinal)]) == 1
     assert 0 < failures < 10
+
+
+async def test_reader__many_questions_at_once__are_answered_in_any_order(world: World) -> None:
+    async def mining() -> None:
+        for _ in range(40):
+            await world.mine()
+
+    async def asking() -> None:
+        for _ in range(40):
+            await world.reader.finalized_head()
+
+    await asyncio.gather(mining(), *(asking() for _ in range(8)))
+    assert (await world.reader.finalized_head()).number > 40
