@@ -17,7 +17,7 @@ from xstock_chains.profiles import open_holder
 from xstock_chains.registry import Registry
 from xstock_core.observation import TxRef
 from xstock_runtime.clock import SystemRandomness
-from xstock_runtime.grpc_client import ChannelSettings, open_channel
+from xstock_runtime.grpc_client import ChannelSettings, ClientTls, open_channel
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.papers import ISSUE_ORDER, PaperKey
 from xstock_wire.v1 import (
@@ -46,9 +46,11 @@ class Sent:
 class Bridge:
     """Channels to the services of one deployment; use as an async context manager."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, *, tls: ClientTls | None = None, identity: str = "") -> None:
         self._stack = AsyncExitStack()
         self._gateway = gateway
+        self._tls = tls
+        self._identity = identity
         self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
 
     async def __aenter__(self) -> Self:
@@ -63,10 +65,15 @@ class Bridge:
         await self._stack.aclose()
 
     async def channel(self, target: str, identity: str = "cli") -> grpc.aio.Channel:
-        """The channel to a service under an identity (a header, on a laptop); opened once."""
-        key = (target, identity)
+        """The channel to a service, opened once.
+
+        With TLS the certificate says who calls; on a laptop it is a header: what was chosen for
+        the whole bridge, else `identity`.
+        """
+        who = None if self._tls is not None else self._identity or identity
+        key = (target, who or "")
         if key not in self._channels:
-            channel = open_channel(ChannelSettings(target, dev_identity=identity))
+            channel = open_channel(ChannelSettings(target, self._tls, dev_identity=who))
             self._channels[key] = await self._stack.enter_async_context(channel)
         return self._channels[key]
 

@@ -7,14 +7,13 @@ what the services say of themselves.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from typing import Final, Protocol
 
-from xstock_chains.text import show_tx
-from xstock_cli.bridge import Bridge, Holders, Sent, document_of
-from xstock_cli.follow import Follower
+from xstock_cli.bridge import Sent
+from xstock_cli.hands import RELEASED, Hands, hands_of_world
 from xstock_cli.show import share_text, state_name
 from xstock_cli.verify import Auditor, ChainFacts, SupplyCheck, counts
 from xstock_core.ids import Domain, issue_nonce
@@ -22,10 +21,9 @@ from xstock_core.release import ExecutionKey
 from xstock_devnet.plan import GUARDS
 from xstock_devnet.world import ISSUER_KEY_ID, World
 from xstock_runtime.clock import SystemClock
-from xstock_runtime.errors import Transient
 from xstock_runtime.hashing import keccak256
 from xstock_wire.papers import PaperKey
-from xstock_wire.v1 import bridge_pb2, papers_pb2
+from xstock_wire.v1 import bridge_pb2
 
 
 class Stage(Protocol):
@@ -46,7 +44,6 @@ ISSUE_SHARES: Final = 500
 OVER_CAP: Final = ("AAPLx", 20_000)
 ORDER_SECONDS: Final = 600
 AMOUNTS: Final = ("12.5", "0.12345678", "33", "7.00000001", "1.5", "20.25")
-RELEASED: Final = bridge_pb2.TRANSFER_STATE_RELEASED
 
 
 @dataclass(slots=True)
@@ -97,13 +94,9 @@ class Demo:
     """One run over a world that is up."""
 
     world: World
-    bridge: Bridge
-    holders: Holders
-    follower: Follower
+    hands: Hands
     auditor: Auditor
     say: Callable[[str], None]
-    patience: float = 1.0
-    """Every wait is this much longer: chains of others are slower than ours."""
     clock: SystemClock = field(default_factory=SystemClock)
     sent: list[Sent] = field(default_factory=list)
     facts: DemoFacts = field(default_factory=DemoFacts)
@@ -112,7 +105,8 @@ class Demo:
         """The whole demonstration; raises TimeoutError that says what was waited for."""
         began = self.clock.monotonic()
         chains = [chain.name for chain in self.world.chains]
-        await self._guards_ready()
+        self.say("waiting until the guards have read every chain and may sign …")
+        await self.hands.guards_ready()
         await self._issue(chains)
         await self._ask_above_the_cap(chains[0])
         await self._every_route(chains)
@@ -124,20 +118,6 @@ class Demo:
 
     # ------------------------------------------------------------------ the acts
 
-    async def _guards_ready(self) -> None:
-        self.say("waiting until the guards have read every chain and may sign …")
-        targets = {guard: self.world.processes[guard].target for guard in GUARDS}
-
-        async def ready() -> bool:
-            for target in targets.values():
-                books = await self.bridge.ledger(target)
-                attested = all(asset.attestation_sequence for asset in books.assets)
-                if not books.signing or not attested:
-                    return False
-            return True
-
-        await self._poll(ready, seconds=60, waiting_for="three guards to be ready to sign")
-
     async def _issue(self, chains: list[str]) -> None:
         count = len(ISSUED) * len(chains)
         self.say(
@@ -147,8 +127,8 @@ class Demo:
         for symbol in ISSUED:
             for number, chain in enumerate(chains, start=1):
                 ids.append(await self._order(symbol, number, chain, ISSUE_SHARES * SHARE))
-        await self._until(
-            lambda: all(self._state(one) == RELEASED for one in ids),
+        await self.hands.until(
+            lambda: all(self.hands.state(one) == RELEASED for one in ids),
             seconds=90,
             waiting_for=f"{count} issuances to be final on their chains",
         )
@@ -159,14 +139,14 @@ class Demo:
         self.say(f"act 2: the issuer asks for {shares} {symbol}, more than custody holds")
         transfer_id = await self._order(symbol, 1, chain, shares * SHARE)
         self.facts.over_cap_asked += 1
-        await self._until(
-            lambda: self._reason(transfer_id) == "CAP_EXCEEDED",
+        await self.hands.until(
+            lambda: self.hands.reason(transfer_id) == "CAP_EXCEEDED",
             seconds=30,
             waiting_for="the guards to refuse the issuance above the cap",
         )
         asset = self.world.registry.asset(symbol).id
         for guard in GUARDS:
-            books = await self.bridge.ledger(self.world.processes[guard].target, [asset])
+            books = await self.hands.bridge.ledger(self.world.processes[guard].target, [asset])
             (book,) = books.assets
             self.say(
                 f"  {guard} refuses: exposure {share_text(book.exposure)} + asked {shares} > cap "
@@ -193,14 +173,14 @@ class Demo:
             await self._send(other, gone, "TSLAx", "2.5"),
             await self._send(gone, third, "NVDAx", "3.75"),
         ]
-        await self._until(
-            lambda: all(self._transfer_of(one) is not None for one in burns),
+        await self.hands.until(
+            lambda: all(self.hands.transfer_of(one) is not None for one in burns),
             seconds=30,
             waiting_for="the bridge to see both burns",
         )
         await self.world.proxy.add("stop", chain=gone)
         live = await self._send(other, third, "SPYx", "1.25")
-        await self._released(live, seconds=60)
+        await self.hands.released(live, seconds=60)
         self.say(f"  {gone} is away; {other} → {third} goes on; the others wait:")
         for burn in burns:
             self.say(f"    {burn.source} → {burn.destination}: {self._name_of(burn)}")
@@ -215,8 +195,8 @@ class Demo:
             self._send(chains[1], chains[0], "TSLAx", "5"),
             self._send(chains[2], chains[1], "NVDAx", "6"),
         )
-        await self._until(
-            lambda: any(self._transfer_of(one) is not None for one in burns),
+        await self.hands.until(
+            lambda: any(self.hands.transfer_of(one) is not None for one in burns),
             seconds=30,
             waiting_for="the first burn to be seen",
         )
@@ -268,7 +248,7 @@ class Demo:
     async def _settled_facts(self) -> ChainFacts:
         """The chains' facts once their final blocks hold every transfer (bounded)."""
         found = await self.auditor.facts()
-        deadline = self.clock.monotonic() + 60 * self.patience
+        deadline = self.clock.monotonic() + 60 * self.hands.patience
         while found.lost and self.clock.monotonic() < deadline:
             await self.clock.sleep(1.0)
             found = await self.auditor.facts()
@@ -276,10 +256,10 @@ class Demo:
 
     async def _settled_supply(self) -> list[SupplyCheck]:
         """Supply against every guard's ledger, once they have read as far as we (bounded)."""
-        deadline = self.clock.monotonic() + 60 * self.patience
+        deadline = self.clock.monotonic() + 60 * self.hands.patience
         while True:
             books = {
-                guard: await self.bridge.ledger(self.world.processes[guard].target)
+                guard: await self.hands.bridge.ledger(self.world.processes[guard].target)
                 for guard in GUARDS
             }
             checks = await self.auditor.compare(books)
@@ -289,96 +269,32 @@ class Demo:
 
     # ------------------------------------------------------------------ one thing at a time
 
-    async def _order(self, symbol: str, number: int, chain: str, shares: int) -> bytes:
-        registry = self.world.registry
-        holder = self.holders.on(chain, self.world.key_file("holder-0"))
-        order = papers_pb2.IssueOrder(
-            asset=registry.asset(symbol).id,
-            order_number=number,
-            destination=registry.chain(chain).domain,
-            recipient=holder.address,
-            amount=shares,
-            expires=self.clock.unix_ms() // 1000 + ORDER_SECONDS,
-        )
+    async def _order(self, symbol: str, number: int, chain: str, units: int) -> bytes:
+        holder = self.hands.holder(chain, "holder-0")
         key = PaperKey.from_file(ISSUER_KEY_ID, self.world.key_file("issuer"))
-        target = self.world.processes["relayer"].target
-        answer = await self.bridge.submit_order(target, order, key, registry.deployment_id)
-        return bytes(answer.transfer_id)
+        return await self.hands.order(
+            symbol, number, chain, units, recipient=holder.address, key=key
+        )
 
     async def _send(self, source: str, destination: str, symbol: str, amount: str) -> Sent:
-        holder = self.holders.on(source, self.world.key_file("holder-0"))
-        receiver = self.holders.on(destination, self.world.key_file("holder-1"))
-        built = await self.bridge.build(
-            holder,
-            source=source,
-            destination=destination,
-            symbol=symbol,
-            amount=amount,
-            recipient=receiver.address_text,
+        sent = await self.hands.send(
+            self.hands.holder(source, "holder-0"),
+            source,
+            destination,
+            symbol,
+            amount,
+            recipient=self.hands.holder(destination, "holder-1").address_text,
         )
-        refs = await holder.send(document_of(built))
-
-        async def mined() -> bool:
-            included = await holder.included(refs[-1])
-            if included is False:
-                raise RuntimeError(f"{source}: the burn {refs[-1].id.hex()} failed in its block")
-            return bool(included)
-
-        await self._poll(mined, seconds=30, waiting_for=f"the burn to be in a block of {source}")
-        sent = Sent(built.request_id, source, destination, symbol, built.shares, refs[-1])
         self.sent.append(sent)
         return sent
 
-    def _transfer_of(self, sent: Sent) -> bridge_pb2.Transfer | None:
-        family = self.world.registry.chain(sent.source).family
-        return self.follower.by_tx(show_tx(family, sent.tx))
-
     def _name_of(self, sent: Sent) -> str:
-        transfer = self._transfer_of(sent)
+        transfer = self.hands.transfer_of(sent)
         return "not seen yet" if transfer is None else state_name(transfer)
-
-    def _state(self, transfer_id: bytes) -> int:
-        transfer = self.follower.transfers.get(transfer_id)
-        return 0 if transfer is None else int(transfer.state)
-
-    def _reason(self, transfer_id: bytes) -> str:
-        transfer = self.follower.transfers.get(transfer_id)
-        return "" if transfer is None else transfer.waiting_for.reason
-
-    async def _released(self, sent: Sent, *, seconds: float) -> None:
-        def done() -> bool:
-            transfer = self._transfer_of(sent)
-            return transfer is not None and transfer.state == RELEASED
-
-        await self._until(
-            done, seconds=seconds, waiting_for=f"{sent.source} → {sent.destination} to be released"
-        )
 
     async def _all_released(self, *, seconds: float) -> None:
         for sent in self.sent:
-            await self._released(sent, seconds=seconds)
-
-    async def _until(
-        self, condition: Callable[[], bool], *, seconds: float, waiting_for: str
-    ) -> None:
-        await self.follower.until(
-            condition, seconds=seconds * self.patience, waiting_for=waiting_for
-        )
-
-    async def _poll(
-        self, condition: Callable[[], Awaitable[bool]], *, seconds: float, waiting_for: str
-    ) -> None:
-        seconds *= self.patience
-        deadline = self.clock.monotonic() + seconds
-        while True:
-            try:
-                if await condition():
-                    return
-            except Transient:
-                pass
-            if self.clock.monotonic() > deadline:
-                raise TimeoutError(f"waited {seconds:g} s for {waiting_for}")
-            await self.clock.sleep(0.2)
+            await self.hands.released(sent, seconds=seconds)
 
 
 async def run_demo(world: World, stage: Stage, *, patience: float = 1.0) -> DemoFacts:
@@ -391,11 +307,6 @@ async def run_demo(world: World, stage: Stage, *, patience: float = 1.0) -> Demo
     def show(transfer: bridge_pb2.Transfer) -> None:
         stage.moved(transfer, SystemClock().monotonic() - began)
 
-    async with (
-        Bridge(world.gateway.target) as bridge,
-        Holders(world.registry, nodes) as holders,
-        Follower(bridge, SystemClock(), changed=show) as follower,
-        Auditor(world.registry, nodes) as auditor,
-    ):
-        demo = Demo(world, bridge, holders, follower, auditor, stage.say, patience=patience)
-        return await demo.run()
+    hands = hands_of_world(world.document(), world.registry, changed=show, patience=patience)
+    async with hands, Auditor(world.registry, nodes) as auditor:
+        return await Demo(world, hands, auditor, stage.say).run()

@@ -211,7 +211,7 @@ class World:
             for url in self.node_urls(chain.name)
             for word in ("--upstream", f"{chain.name}={url}")
         ]
-        child = self._child("proxy", "xstock_devnet.proxy", {}, "--port", str(port), *upstreams)
+        child = self.child("proxy", "xstock_devnet.proxy", {}, "--port", str(port), *upstreams)
         await self.supervisor.start(Service(child, http_health(f"{self.proxy.base_url}/healthz")))
 
     async def _deploy(self) -> None:
@@ -352,13 +352,11 @@ class World:
     async def _start_services(self) -> None:
         self.say(f"starting {len(self.processes)} services …")
         services = [
-            Service(self._child(p.name, p.package, self.environment(p)), grpc_health(p.target))
+            Service(self.child(p.name, p.package, self.environment(p)), grpc_health(p.target))
             for p in self.processes.values()
         ]
         await self.supervisor.start(*services)
-        child = self._child(
-            "custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder)
-        )
+        child = self.child("custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder))
         await self.supervisor.start(Service(child, _always))
 
     def environment(self, process: Process) -> dict[str, str]:
@@ -423,9 +421,10 @@ class World:
             "TOKEN_KEY": self._token_key,
         }
 
-    def _child(
+    def child(
         self, name: str, package: str, environment: Mapping[str, str], *arguments: str
     ) -> ChildProcess:
+        """A process of this world: a Python package with its own log file, not yet started."""
         return ChildProcess(
             name,
             (sys.executable, "-m", package, *arguments),
@@ -446,7 +445,7 @@ class World:
             "proxy": self.proxy.base_url,
             "keys": str(self.folder / "keys"),
             "issuer_key_id": ISSUER_KEY_ID,
-            "kafka": self.kafka.bootstrap,
+            "kafka": self.kafka_bootstrap,
             "metrics": {p.name: f"127.0.0.1:{p.metrics_port}" for p in self.processes.values()},
         }
 

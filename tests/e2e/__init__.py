@@ -1,0 +1,1 @@
+"""The bridge as a whole, as real processes on real engines."""
