@@ -50,6 +50,18 @@ class AssetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """Supply that an asset had on a chain when the bridge became its sole minter."""
+
+    shares: int
+    """In 10^-8 shares; at least 1."""
+    block: int
+    """The final block at which it was read: no later than the first burn or release."""
+    residue_units: int = 0
+    """What is left over below 10^-8 share, in the token's own units; never bridged."""
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyConfig:
     """The limits that this guard applies; amounts in 10^-8 shares."""
 
@@ -82,6 +94,9 @@ class GuardConfig:
     """Public key by key id."""
     attestors: Mapping[str, bytes]
     policy: PolicyConfig = PolicyConfig()
+    openings: Mapping[tuple[AssetId, Domain], Opening] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     page_limit: int = 1000
     review_wait_seconds: float = 1.0
     """How long a review waits for the scanner to reach a burn it has not seen."""
@@ -292,11 +307,14 @@ class BelievedSupply:
     block: BlockRef
     supply: AssetSupply
     ledger: int
+    residue_units: int = 0
+    """What an opening left over below 10^-8 share."""
 
     @property
     def units(self) -> int:
-        """What stands against the ledger: all units less the bridge's own inventory."""
-        return self.supply.token_units - self.supply.bridge_inventory_units
+        """What stands against the ledger: all units less the bridge's inventory and residue."""
+        supply = self.supply
+        return supply.token_units - supply.bridge_inventory_units - self.residue_units
 
 
 @dataclass(frozen=True, slots=True)

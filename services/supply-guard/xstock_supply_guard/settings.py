@@ -3,12 +3,22 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
 from xstock_runtime.settings import ServiceSettings
 
 Urls = Annotated[list[str], Field(min_length=1)]
+
+
+class OpeningSetting(BaseModel):
+    """One opening; `shares` in 10^-8 share, `residue_units` in the token's own units."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shares: Annotated[int, Field(ge=1, le=2**64 - 1)]
+    block: Annotated[int, Field(ge=1)]
+    residue_units: Annotated[int, Field(ge=0)] = 0
 
 
 def _usual_roles() -> dict[str, list[str]]:
@@ -50,6 +60,11 @@ class GuardSettings(ServiceSettings):
     )
     key_files: dict[str, Path] = Field(
         default_factory=dict, description='JSON {family: key file}, e.g. {"evm":"/keys/guard-1"}'
+    )
+    openings: dict[str, dict[str, OpeningSetting]] = Field(
+        default_factory=dict,
+        description="JSON {symbol: {chain: {shares, block, residue_units}}}: supply that a token"
+        " had when the bridge became its sole minter; the same at every guard",
     )
     roles: dict[str, list[str]] = Field(
         default_factory=_usual_roles,

@@ -26,6 +26,7 @@ from tests.services.supply_guard.world import (
 )
 from xstock_chains.fake import Lie
 from xstock_chains.fake.state import AssetRules
+from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, counter_nonce
 from xstock_core.message import make_message
@@ -39,7 +40,7 @@ from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.halting import halt, resume
 from xstock_supply_guard.handlers.post import post_page
 from xstock_supply_guard.handlers.sign import sign_release
-from xstock_supply_guard.model import Outcome, PolicyConfig, SubmittedClaim
+from xstock_supply_guard.model import Opening, Outcome, PolicyConfig, SubmittedClaim
 from xstock_supply_guard.ports import GuardStore
 from xstock_wire.papers import ATTESTATION
 from xstock_wire.v1 import papers_pb2, supply_guard_pb2
@@ -803,3 +804,54 @@ class TestBooking:
         assert any(reason.startswith("INV-09") for reason in await world.halts())
         book = (await read_books(world.desk, [ASSET])).assets[0]
         assert book.in_flight == SHARE
+
+
+class TestOpening:
+    """An asset that is live already enters the books once, with what it has."""
+
+    async def test_opening__holders_burns_after_it__are_no_money_from_nowhere(
+        self, store: GuardStore
+    ) -> None:
+        world = World(store=store)
+        chain = world.chains[Domain.ETHEREUM]
+        chain.mint_outside(ASSET, HOLDER, 50 * 10**18 + 7)
+        at = chain.mine()
+        world.desk.config = replace(
+            world.desk.config,
+            openings={(ASSET, Domain.ETHEREUM): Opening(50 * SHARE, at.number, residue_units=7)},
+        )
+        world.mine()
+        # The mint was made before the bridge was watched: no observation tells of it.
+        async with world.store.write() as unit:
+            page = await world.readers[Domain.ETHEREUM].read_page(
+                Cursor(Domain.ETHEREUM), limit=1000
+            )
+            await unit.add_observations(page.observations)
+        await world.scan()
+        tx = world.burn(20 * SHARE)
+        world.mine()
+        await world.scan()
+        assert await world.halts() == []
+        assert await world.outcome(world.claim(tx)) == (Outcome.HELD, "COLLATERAL_UNKNOWN")
+        await world.attest(49 * SHARE)
+        assert await world.outcome(world.claim(tx)) == (Outcome.HELD, "CAP_EXCEEDED")
+        await world.attest(50 * SHARE, sequence=2)
+        assert await world.outcome(world.claim(tx)) == GRANTED
+        await world.audit(Domain.ETHEREUM)
+        world.mine()
+        await world.scan()
+        found = await world.audit(Domain.ETHEREUM)
+        assert (found.believed, found.above, found.below) == (2, (), ())
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.exposure, book.in_flight) == (50 * SHARE, 20 * SHARE)
+
+    async def test_opening__after_a_restart__is_not_booked_again(self, store: GuardStore) -> None:
+        world = World(store=store)
+        openings = {(ASSET, Domain.ETHEREUM): Opening(50 * SHARE, 1)}
+        for _ in range(2):
+            world.desk = world.new_desk()
+            world.desk.config = replace(world.desk.config, openings=openings)
+            world.mine()
+            await world.scan()
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert book.exposure == 50 * SHARE

@@ -5,7 +5,13 @@ from xstock_core.bucket import Bucket
 from xstock_core.ids import U64_MAX, Address32, AssetId, Domain
 from xstock_core.review import Route, RouteKey
 from xstock_runtime.errors import Fatal
-from xstock_supply_guard.model import AssetConfig, ChainConfig, GuardConfig, PolicyConfig
+from xstock_supply_guard.model import (
+    AssetConfig,
+    ChainConfig,
+    GuardConfig,
+    Opening,
+    PolicyConfig,
+)
 from xstock_supply_guard.settings import GuardSettings
 
 _POLL_SECONDS_MIN = 0.2
@@ -38,6 +44,7 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         issuers={one.key_id: one.public_key for one in registry.issuers},
         attestors={one.key_id: one.public_key for one in registry.attestors},
         policy=_policy(registry),
+        openings=openings(registry, settings),
         page_limit=settings.page_limit,
         review_wait_seconds=settings.review_wait_seconds,
     )
@@ -73,6 +80,19 @@ def check_providers(registry: Registry, settings: GuardSettings) -> None:
         if not count // 2 < needed <= count:
             remedy = f"with {count} providers of {name} use {count // 2 + 1} to {count}"
             raise _refused("provider_quorum", needed, remedy)
+
+
+def openings(registry: Registry, settings: GuardSettings) -> dict[tuple[AssetId, Domain], Opening]:
+    """The openings by asset and chain; raises Fatal for what is not registered."""
+    found = {}
+    for symbol, places in settings.openings.items():
+        asset = registry.asset(symbol)
+        for name, one in places.items():
+            if asset.on(name) is None:
+                raise _refused(f"openings.{symbol}", name, "the asset is not deployed there")
+            key = asset.id, registry.chain(name).domain
+            found[key] = Opening(one.shares, one.block, one.residue_units)
+    return found
 
 
 def _policy(registry: Registry) -> PolicyConfig:

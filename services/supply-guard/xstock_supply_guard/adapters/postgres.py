@@ -489,7 +489,7 @@ _REPLACE_READING = (
     " token_units = excluded.token_units, inventory_units = excluded.inventory_units,"
     " decimals = excluded.decimals, multiplier = excluded.multiplier,"
     " multiplier_epoch = excluded.multiplier_epoch, paused = excluded.paused,"
-    " ledger = excluded.ledger"
+    " ledger = excluded.ledger, residue_units = excluded.residue_units"
 )
 _REPLACE_BUCKET = (
     "(asset, destination, source) DO UPDATE SET capacity = excluded.capacity,"

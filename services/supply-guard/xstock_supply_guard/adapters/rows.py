@@ -331,6 +331,7 @@ def reading_columns(readings: Sequence[BelievedSupply]) -> Columns:
         "multiplier_epoch": ("numeric", [one.multiplier_epoch for one in supplies]),
         "paused": ("boolean", [one.paused for one in supplies]),
         "ledger": ("numeric", [one.ledger for one in readings]),
+        "residue_units": ("numeric", [one.residue_units for one in readings]),
     }
 
 
@@ -347,4 +348,4 @@ def reading_of(row: Any) -> BelievedSupply:
         paused=row.paused,
     )
     at = BlockRef(chain, row.block_number, bytes(row.block_hash), row.block_time)
-    return BelievedSupply(chain, at, supply, int(row.ledger))
+    return BelievedSupply(chain, at, supply, int(row.ledger), int(row.residue_units))

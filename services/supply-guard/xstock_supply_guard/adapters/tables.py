@@ -260,6 +260,7 @@ class ReadingRow(GuardTable, table=True):
     multiplier_epoch: Decimal = _number(20)
     paused: bool
     ledger: Decimal = _number()
+    residue_units: Decimal = _number(80)
 
 
 class BucketRow(GuardTable, table=True):

@@ -80,7 +80,13 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
         number = reading.block.number
         ledger = await unit.supply_at(auditor.chain, number, auditor.assets)
         believed = [
-            BelievedSupply(auditor.chain, reading.block, one, ledger.get(one.asset, 0))
+            BelievedSupply(
+                auditor.chain,
+                reading.block,
+                one,
+                ledger.get(one.asset, 0),
+                _residue(desk, one.asset, auditor.chain),
+            )
             for one in reading.supplies
         ]
         await unit.save_readings(believed)
@@ -94,6 +100,11 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
         below=_assets(believed, above=False),
         halted=halted,
     )
+
+
+def _residue(desk: Desk, asset: AssetId, chain: Domain) -> int:
+    opening = desk.config.openings.get((asset, chain))
+    return opening.residue_units if opening is not None else 0
 
 
 def _finding(reading: BelievedSupply) -> Finding:

@@ -10,12 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import Cursor, Page
+from xstock_core.amount import Shares
 from xstock_core.ids import AssetId, Domain
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import (
     Account,
     AccountKind,
     entries_of,
+    entry_of_opening,
     exposure,
     movements,
     post_all,
@@ -99,6 +101,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         if moved != scan:
             await unit.save_scan(moved)
         new = await _new(unit, page.observations)
+        opened = _open_assets(desk, scan, page, draft)
         if new:
             await _gather(unit, new, draft)
         await _close_orders(unit, chain, page.through, draft)
@@ -108,8 +111,29 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
         if draft.lines:
             await unit.journal(draft.lines, now_ms)
+    desk.live.opened |= opened
     _note_live(desk, page, new)
     return Booked(len(new), page.more, page.through, halted)
+
+
+def _open_assets(desk: Desk, scan: Scan, page: Page, draft: _Draft) -> set[tuple[AssetId, Domain]]:
+    """Openings of this chain that the page has come to; one entry per asset and chain, ever.
+
+    An opening that is configured late is booked now: earlier blocks were judged without it.
+    """
+    chain, booked = page.through.chain, scan.through.number if scan.through else -1
+    due = set()
+    for (asset, place), opening in desk.config.openings.items():
+        if place is not chain or (asset, place) in desk.live.opened:
+            continue
+        if opening.block > page.through.number:
+            continue
+        at = page.through
+        if opening.block > booked:
+            at = replace(page.through, number=opening.block)
+        draft.entries.append(Posted(entry_of_opening(asset, chain, Shares(opening.shares)), at))
+        due.add((asset, place))
+    return due
 
 
 def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
