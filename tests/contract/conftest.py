@@ -17,14 +17,17 @@ IN_MEMORY: dict[str, tuple[Domain, int]] = {
     "quorum_of_fakes": (Domain.ETHEREUM, 3),
 }
 
+ON_A_NODE: dict[str, int] = {"evm": 1, "quorum_of_evm": 3}
 
-@pytest.fixture(scope="session", params=[*IN_MEMORY, "evm"])
+
+@pytest.fixture(scope="session", params=[*IN_MEMORY, *ON_A_NODE])
 async def family(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Fresh]:
     """How to get a fresh deployment of each family; a node serves the whole session."""
-    if request.param == "evm":
-        deployments = EvmDeployments(tmp_path_factory.mktemp("contract-evm"))
+    if request.param in ON_A_NODE:
+        folder = tmp_path_factory.mktemp(request.param)
+        deployments = EvmDeployments(folder, readers=ON_A_NODE[request.param])
 
         async def fresh_evm() -> ChainUnderTest:
             return await deployments.fresh()

@@ -41,6 +41,7 @@ from xstock_chains.ports import (
     Signer,
     UnsignedBurn,
 )
+from xstock_chains.quorum import Quorum
 from xstock_chains.registry import Registry
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
@@ -62,8 +63,9 @@ class EvmUnderTest:
     relayer: Signer = RELAYER
     relayer_address = RELAYER.wire
 
-    def __init__(self, world: World, start: Cursor) -> None:
+    def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world
+        self._readers = readers
         self.start = start
         self.reorganised = False
         self.domain = world.chain.domain
@@ -78,8 +80,13 @@ class EvmUnderTest:
         self.swapped_admin: ChainAdmin = EvmAdmin(other, both, world.rpc)
 
     def new_reader(self) -> ChainReader:
-        """A reader on the same connection."""
-        return EvmReader(self.world.chain, self.world.rpc)
+        """One reader on the same connection, or a quorum whose members page differently."""
+        readers = [EvmReader(self.world.chain, self.world.rpc) for _ in range(self._readers)]
+        if len(readers) == 1:
+            return readers[0]
+        for number, reader in enumerate(readers):
+            reader._span = 1 + 2 * number
+        return Quorum(readers, len(readers) // 2 + 1)
 
     async def burn(self, *amounts: int) -> Sequence[TxRef]:
         """Burns of the holder in one block."""
@@ -170,7 +177,8 @@ class EvmDeployments:
     anvil does not restore blocks that were reorganised away when it goes back to a snapshot.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, readers: int = 1) -> None:
+        self._readers = readers
         self._folder = folder
         self._numbers = count()
         self._running = AsyncExitStack()
@@ -188,7 +196,7 @@ class EvmDeployments:
         else:
             assert await self._last.world.rpc.call("evm_revert", self._snapshot) is True
         self._snapshot = await self._last.world.rpc.call("evm_snapshot")
-        self._last = EvmUnderTest(self._last.world, self._last.start)
+        self._last = EvmUnderTest(self._last.world, self._last.start, self._readers)
         return self._last
 
     async def aclose(self) -> None:
