@@ -7,7 +7,6 @@ could not represent, so that nobody can drop it silently. Displayed units are a 
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final, NewType
 
 from xstock_core.ids import U64_MAX, AssetId
@@ -18,6 +17,7 @@ Shares = NewType("Shares", int)
 SHARE_DECIMALS: Final = 8
 MULTIPLIER_ONE: Final = 10**18
 _DECIMALS_MAX: Final = 36
+_DECIMAL_TEXT_MAX: Final = 80
 
 
 class InvalidAmount(ValueError):
@@ -28,6 +28,10 @@ class InvalidAmount(ValueError):
         self.field = field
         self.value = value
         self.remedy = remedy
+
+
+class AmountHasDust(InvalidAmount):
+    """An amount with more decimals than a share has; its remedy names amounts that pass."""
 
 
 def parse_shares(value: int, field: str = "amount") -> Shares:
@@ -88,13 +92,21 @@ def displayed_decimal(shares: int, multiplier: int) -> str:
 
 
 def parse_share_decimal(text: str, field: str = "amount") -> Shares:
-    """Parse a decimal number of shares ("1.5"); raises InvalidAmount on dust, signs, exponents."""
-    if not text.isascii() or not text.replace(".", "", 1).isdigit():
-        raise InvalidAmount(field, text, "give a plain decimal number such as 1.25")
-    units = Decimal(text).scaleb(SHARE_DECIMALS)
-    whole = int(units)
-    if units != whole:
-        below, above = (Decimal(n).scaleb(-SHARE_DECIMALS) for n in (whole, whole + 1))
-        remedy = f"shares have {SHARE_DECIMALS} decimals; {below:f} or {above:f} would pass"
-        raise InvalidAmount(field, text, remedy)
-    return parse_shares(whole, field)
+    """Parse a decimal number of shares ("1.5"); raises InvalidAmount on signs and exponents, and
+    AmountHasDust on more decimals than a share has."""
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    if not (text.isascii() and digits.isdigit()) or len(text) > _DECIMAL_TEXT_MAX:
+        raise InvalidAmount(field, text[:80], "give a plain decimal number such as 1.25")
+    units = int((whole or "0") + fraction[:SHARE_DECIMALS].ljust(SHARE_DECIMALS, "0"))
+    if fraction[SHARE_DECIMALS:].strip("0"):
+        nearest = " or ".join(_share_text(n) for n in (units, units + 1) if n)
+        raise AmountHasDust(
+            field, text, f"shares have {SHARE_DECIMALS} decimals; {nearest} would pass"
+        )
+    return parse_shares(units, field)
+
+
+def _share_text(units: int) -> str:
+    whole, fraction = divmod(units, 10**SHARE_DECIMALS)
+    return f"{whole}.{fraction:0{SHARE_DECIMALS}d}"
