@@ -43,6 +43,7 @@ bench: setup ## measure; prints a table and writes build/bench/results.json
 protos: setup ## generate libs/xstock_wire/v1 from protos/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 		--python_out=libs --grpc_python_out=libs --mypy_out=libs --mypy_grpc_out=libs $(PROTOS)
+	@$(BIN)/python scripts/write_errors.py
 
 contracts: setup ## compile contracts/evm into committed artifacts
 	@$(NODE) contracts/evm/build.mjs

@@ -1,8 +1,9 @@
 """Every reason a caller can meet, in one table.
 
-The rows here are errors of the partner API; the guards' reasons for waiting come from
-`xstock_core.refusal`. Together they generate docs/errors.md and the texts that people see. A
-reason never changes its meaning and its metadata keys are never removed.
+The rows here are errors of the partner API and the relayer's own reasons to wait; the guards'
+reasons come from `xstock_core.refusal`, and a broken promise names itself (INV-nn). Together they
+generate docs/errors.md and the texts that people see. A reason never changes its meaning and its
+metadata keys are never removed.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Final
 
 import grpc
 
+from xstock_core.invariants import InvariantId
 from xstock_core.refusal import REASONS as WAIT_REASONS
+from xstock_core.refusal import Who
 from xstock_runtime.grpc_errors import ErrorRow, ErrorTable
 
 DOMAIN: Final = "xstock-bridge"
@@ -88,7 +91,7 @@ API_REASONS: Final = (
         _FAILED,
         "The burn or its release would fail on chain as things stand.",
         "Do what the text says, then build again.",
-        metadata=("check", "found", "expected"),
+        metadata=("check", "found", "expected", "field", "remedy"),
     ),
     ReasonRow(
         "QUOTE_EXPIRED",
@@ -118,6 +121,7 @@ API_REASONS: Final = (
         "No guard answered: the supply is not known now.",
         "Try again later.",
         retry_seconds=2.0,
+        metadata=("silent",),
     ),
     ReasonRow(
         "RESUME_TOKEN_INVALID",
@@ -128,7 +132,7 @@ API_REASONS: Final = (
     ReasonRow(
         "RESUME_TOKEN_EXPIRED",
         grpc.StatusCode.OUT_OF_RANGE,
-        "The journal no longer reaches back to the token's place.",
+        "The journal does not lead on from the token's place: it was forgotten, or restored.",
         "Do not retry with it; start with a snapshot.",
         metadata=("oldest_ms", "oldest_sequence", "sequence"),
     ),
@@ -144,6 +148,7 @@ API_REASONS: Final = (
         "The reader did not keep up and the stream was closed; nothing was dropped silently.",
         "Resume with the last token.",
         retry_seconds=1.0,
+        metadata=("waited_seconds", "allowed_seconds"),
     ),
     ReasonRow(
         "WARMING_UP",
@@ -159,6 +164,80 @@ API_REASONS: Final = (
         "If you have the burn's transaction, use LookupTransfers.",
         metadata=("transfer_id",),
     ),
+    ReasonRow(
+        "SERVICE_UNAVAILABLE",
+        _AWAY,
+        "A part of the service is away. This says nothing about whether something exists.",
+        "Try again in a moment.",
+        retry_seconds=1.0,
+    ),
+    ReasonRow(
+        "DEADLINE_MISSING",
+        _INVALID,
+        "The call carries no deadline.",
+        "Set a deadline on every call.",
+        metadata=("limit_seconds",),
+    ),
+    ReasonRow(
+        "DEADLINE_TOO_LONG",
+        _INVALID,
+        "The call's deadline is too far away.",
+        "Set a nearer deadline.",
+        metadata=("limit_seconds", "given_seconds"),
+    ),
+    ReasonRow(
+        "UNAUTHENTICATED",
+        grpc.StatusCode.UNAUTHENTICATED,
+        "The method needs to know who calls.",
+        "Call with a client certificate.",
+        metadata=("method",),
+    ),
+    ReasonRow(
+        "PERMISSION_DENIED",
+        grpc.StatusCode.PERMISSION_DENIED,
+        "This identity may not call this method.",
+        "Ask an operator for the role that may.",
+        metadata=("identity", "method"),
+    ),
+    ReasonRow(
+        "TOO_MANY_CALLS",
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "This identity has too many calls open at once.",
+        "End some, or wait for them.",
+        retry_seconds=1.0,
+        metadata=("limit",),
+    ),
+    ReasonRow(
+        "INTERNAL",
+        grpc.StatusCode.INTERNAL,
+        "The service met something that it does not understand.",
+        "Report it with the time of the call; do not repeat it blindly.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """A reason of the relayer's own for waiting; all of them resume by themselves."""
+
+    reason: str
+    meaning: str
+    who: Who = Who.NOBODY
+
+
+RELAYER_WAITS: Final = (
+    WaitRow("VERDICTS", "The guards are judging the transfer."),
+    WaitRow("SIGNATURES", "The guards have granted it; their signatures are being collected."),
+    WaitRow(
+        "SUBMISSION", "The signed release is about to be sent; anyone may send it.", Who.ANYONE
+    ),
+    WaitRow("DESTINATION_NOT_FINAL", "The release is sent and not final on its chain yet."),
+    WaitRow("CANCEL", "The cancellation is on its way to the destination."),
+    WaitRow("REFUND", "The transfer is cancelled; the refund is on its way to the source."),
+)
+_BROKEN_PROMISE: Final = (
+    "What the chains show breaks a promise of the bridge (docs/INVARIANTS.md names it).",
+    "It waits for a person; who can act: operator.",
 )
 
 
@@ -169,10 +248,24 @@ def error_table(help_url: str = "") -> ErrorTable:
 
 
 def explain(reason: str) -> tuple[str, str] | None:
-    """(meaning, remedy) of a reason, or None for a word that is none."""
+    """(meaning, remedy) of a reason, or None for a word that is none.
+
+    Some words are both an error of the API and a reason to wait: the error comes first; ask
+    `explain_wait` for a transfer that waits.
+    """
     for row in API_REASONS:
         if row.reason == reason:
             return row.meaning, row.remedy
+    return explain_wait(reason)
+
+
+def explain_wait(reason: str) -> tuple[str, str] | None:
+    """(meaning, what moves it) of a reason to wait, or None for a word that is none."""
+    if reason in {promise.value for promise in InvariantId}:
+        return _BROKEN_PROMISE
+    for row in RELAYER_WAITS:
+        if row.reason == reason:
+            return row.meaning, _wait_remedy("HOLD", row.who.value)
     for wait, facts in WAIT_REASONS.items():
         if wait.value == reason:
             return facts.text, _wait_remedy(facts.disposition.value, facts.who.value)
@@ -205,6 +298,18 @@ def markdown() -> Iterator[str]:
         if row.metadata:
             keys = ", ".join(f"`{key}`" for key in row.metadata)
             yield f"Metadata: {keys}."
+    yield ""
+    yield "## Why a transfer waits, by the relayer"
+    for relayed in RELAYER_WAITS:
+        yield ""
+        yield f"### wait-{relayed.reason.lower().replace('_', '-')}"
+        yield ""
+        remedy = _wait_remedy("HOLD", relayed.who.value)
+        yield f"`{relayed.reason}`. {relayed.meaning} {remedy}"
+    yield ""
+    yield "### wait-inv"
+    yield ""
+    yield f"`INV-01` to `INV-16`. {' '.join(_BROKEN_PROMISE)}"
     yield ""
     yield "## Why a transfer waits, or is refused, by the guards"
     for wait, facts in WAIT_REASONS.items():
