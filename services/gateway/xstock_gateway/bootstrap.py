@@ -15,7 +15,7 @@ from xstock_gateway.adapters.postgres import PostgresGatewayStore
 from xstock_gateway.adapters.records import TOPICS, RecordCodec
 from xstock_gateway.entrypoints.grpc_api import BridgeService, Handlers
 from xstock_gateway.entrypoints.kafka import Intake
-from xstock_gateway.entrypoints.loops import JournalLoops, count_dead_letters
+from xstock_gateway.entrypoints.loops import JournalLoops, count_dead_letters, count_gaps
 from xstock_gateway.entrypoints.show import Presenter
 from xstock_gateway.handlers.ask import AskHandler
 from xstock_gateway.handlers.build import BuildHandler
@@ -28,6 +28,7 @@ from xstock_gateway.token import TokenBox
 from xstock_gateway.view import Fact
 from xstock_runtime.clock import SystemClock, SystemRandomness
 from xstock_runtime.database import Database, DatabaseSettings
+from xstock_runtime.errors import Fatal
 from xstock_runtime.grpc_client import ChannelSettings, ClientTls, open_channel
 from xstock_runtime.grpc_server import ANYONE, Access, GrpcServer, GrpcServerSettings, TlsFiles
 from xstock_runtime.health import Progress
@@ -75,8 +76,16 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
             guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
             ask=AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock),
             build=BuildHandler(registry, store, desks, clock),
-            follow=FollowHandler(store, tokens, wakeups, settings.stream_progress_seconds),
+            follow=FollowHandler(
+                store,
+                tokens,
+                wakeups,
+                clock,
+                settings.stream_progress_seconds,
+                settings.stream_slow_seconds,
+            ),
             present=Presenter(registry, desks),
+            metrics=counted,
             version=version("xstock-bridge"),
             randomness=randomness,
         )
@@ -88,11 +97,12 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
                 mac_keys=settings.mac_keys,
             ),
             decode=codec.decode,
-            handler=Intake(ingest).take,
+            handler=Intake(ingest, counted).take,
             dead_letters=producer,
             clock=clock,
             randomness=randomness,
             on_poison=count_dead_letters(counted),
+            on_gap=count_gaps(counted),
             progress=progress,
         )
         loops = JournalLoops(store, wakeups, clock, settings.retention_days)
@@ -115,6 +125,14 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
 async def _desks(
     registry: Registry, providers: Mapping[str, list[str]], stack: AsyncExitStack
 ) -> dict[Domain, ChainDesk]:
+    missing = [entry.name for entry in registry.chains if not providers.get(entry.name)]
+    if missing:
+        names = ", ".join(missing)
+        raise Fatal(
+            "PROVIDERS_MISSING",
+            f"providers: {names} cannot be asked; give at least one node address of every chain",
+            {"chains": names},
+        )
     desks: dict[Domain, ChainDesk] = {}
     for name, urls in providers.items():
         entry = registry.chain(name)

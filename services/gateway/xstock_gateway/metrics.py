@@ -13,6 +13,7 @@ class GatewayMetrics:
 
     journal_lines: Counter
     dead_letters: Counter
+    records_missed: Counter
     streams_open: Gauge
     call_seconds: Histogram
 
@@ -22,6 +23,9 @@ class GatewayMetrics:
         return cls(
             journal_lines=metrics.counter("journal_lines", "Changes of transfers."),
             dead_letters=metrics.counter("dead_letters", "Records that could not be believed."),
+            records_missed=metrics.counter(
+                "records_missed", "Records that the broker forgot before they were read."
+            ),
             streams_open=metrics.gauge("streams_open", "Open WatchTransfers streams."),
             call_seconds=metrics.histogram(
                 "call_seconds", "Calls by method and outcome.", ("method", "outcome")

@@ -81,11 +81,26 @@ class GatewayStore(Protocol):
         ...
 
     async def journal_bounds(self) -> tuple[int, int, int]:
-        """(oldest kept sequence, its time in ms, newest sequence); (1, 0, 0) when empty."""
+        """(oldest kept sequence, its time in ms, newest sequence); (1, 0, 0) when empty.
+
+        The newest line is never forgotten, so only a journal that never had a line is empty.
+        """
         ...
 
     async def journal_at(self, unix_ms: int) -> int:
-        """The last sequence that is older than this time; 0 when none is."""
+        """The last sequence before the first line of this time or later.
+
+        Lines carry the time of whoever wrote them, and clocks step: every line of this time or
+        later comes after the place returned, whatever stands between them.
+        """
+        ...
+
+    async def forget_before(self, unix_ms: int) -> int:
+        """Forget the oldest lines up to the first one of this time or later; how many.
+
+        Only a beginning is ever forgotten, never the newest line: places stay dense. Burns
+        built under a request id are forgotten once they expired before this time.
+        """
         ...
 
     async def open_views(self, after: TransferId | None, limit: int) -> Sequence[TransferView]:

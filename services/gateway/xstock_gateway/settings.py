@@ -36,6 +36,9 @@ class GatewaySettings(ServiceSettings):
     stream_progress_seconds: float = Field(
         default=10.0, gt=0, le=60, description="a quiet stream says at least this often it is alive"
     )
+    stream_slow_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="how long one frame may wait for its reader"
+    )
     errors_url: str = Field(
         default="docs/errors.md", description="where the Help links of errors point to"
     )

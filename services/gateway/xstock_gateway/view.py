@@ -1,9 +1,9 @@
 """One transfer as the gateway shows it: a pure merge of what three speakers say.
 
 The watcher says that a burn is seen, final or gone; the relayer says where the transfer stands.
-The merge is monotone: facts may come in any order and any number of times, and only what
-changes the view makes a new revision. The relayer's word wins once it has spoken, because it
-knows all that the watcher knows.
+The merge is monotone: facts may come in any order and any number of times and lead to the same
+view, and only what changes the view makes a new revision. The relayer's word wins once it has
+spoken, because it knows all that the watcher knows; what is only seen ends to matter then.
 """
 
 from dataclasses import dataclass, replace
@@ -104,7 +104,7 @@ class TransferView:
         """Where the tokens are."""
         if self.relayer is not None:
             return self.relayer.funds_at
-        return {"FINAL": "IN_FLIGHT", "REORGED": "SOURCE", "SEEN": "IN_FLIGHT"}[self.state]
+        return "IN_FLIGHT" if self.state == "FINAL" else "SOURCE"
 
     @property
     def txs(self) -> tuple[TxRef, ...]:
@@ -149,9 +149,9 @@ def _with(view: TransferView, fact: Fact) -> TransferView:
         case SaidByRelayer():
             if view.relayer is not None and view.relayer.revision >= fact.revision:
                 return view
-            return replace(view, relayer=fact)
+            return replace(view, relayer=fact, seen=None)
         case BurnBecameFinal():
-            return view if view.final is not None else replace(view, final=fact)
+            return view if view.final is not None else replace(view, final=fact, seen=None)
         case BurnWasSeen():
             return _with_progress(view, fact)
 
@@ -159,6 +159,20 @@ def _with(view: TransferView, fact: Fact) -> TransferView:
 def _with_progress(view: TransferView, fact: BurnWasSeen) -> TransferView:
     """Progress matters only before finality, and the newest look wins."""
     decided = view.final is not None or view.relayer is not None
-    if decided or (view.seen is not None and view.seen.at_ms >= fact.at_ms):
+    if decided or (view.seen is not None and _recency(view.seen) >= _recency(fact)):
         return view
     return replace(view, seen=fact)
+
+
+def _recency(fact: BurnWasSeen) -> tuple[int, int, int, bytes, bool]:
+    """An order of looks that leaves no ties, so that the order of arrival never matters."""
+    return fact.at_ms, fact.block_number, -fact.blocks_behind_final, fact.tx.id, fact.vanished
+
+
+def tells_news(view: TransferView | None, fact: BurnWasSeen) -> bool:
+    """False when all that a look adds to the view is that somebody looked again."""
+    if view is None:
+        return True
+    known = view.seen
+    decided = view.final is not None or view.relayer is not None
+    return not decided and (known is None or replace(known, at_ms=fact.at_ms) != fact)

@@ -119,19 +119,26 @@ class PostgresGatewayStore:
         return row.first, row.since, row.newest
 
     async def journal_at(self, unix_ms: int) -> int:
-        """The last line before this time; 0 when none is."""
-        sql = "SELECT coalesce(max(sequence), 0) AS last FROM journal WHERE at_ms < :at"
-        return int((await self._rows(sql, {"at": unix_ms}))[0].last)
+        """The last place before every line of this time or later."""
+        sql = (
+            "SELECT coalesce((SELECT min(sequence) - 1 FROM journal WHERE at_ms >= :at),"
+            " (SELECT sequence FROM journal_head WHERE id = 1)) AS place"
+        )
+        return int((await self._rows(sql, {"at": unix_ms}))[0].place)
 
     async def forget_before(self, unix_ms: int) -> int:
-        """Delete journal lines older than this; how many. The newest line always stays."""
+        """Delete the beginning of the journal and burns that expired; how many lines."""
         async with self._database.transaction() as connection:
             result = await connection.execute(
                 text(
-                    "DELETE FROM journal WHERE at_ms < :at AND sequence <"
-                    " (SELECT sequence FROM journal_head WHERE id = 1)"
+                    "DELETE FROM journal WHERE sequence < least("
+                    " (SELECT min(sequence) FROM journal WHERE at_ms >= :at),"
+                    " (SELECT sequence FROM journal_head WHERE id = 1))"
                 ),
                 {"at": unix_ms},
+            )
+            await connection.execute(
+                text("DELETE FROM built WHERE expires < :expired"), {"expired": unix_ms // 1000}
             )
         return int(getattr(result, "rowcount", 0))
 

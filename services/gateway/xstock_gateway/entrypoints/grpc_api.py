@@ -1,6 +1,7 @@
 """BridgeService: decode, call the handler, encode. No rule lives here."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +10,27 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from xstock_chains.registry import Registry
 from xstock_chains.text import caip2, caip19
-from xstock_core.ids import Address32, InvalidId, TransferId, parse_transfer_id
+from xstock_core.ids import Address32, AssetId, InvalidId, TransferId, parse_transfer_id
 from xstock_gateway.entrypoints.show import Presenter, built_to_wire, timestamp
 from xstock_gateway.handlers.ask import AskHandler, Found
 from xstock_gateway.handlers.build import BuildHandler, BurnWanted
 from xstock_gateway.handlers.follow import FollowHandler, Frame, Start
+from xstock_gateway.metrics import GatewayMetrics
 from xstock_gateway.ports import GatewayStore, Guards, ViewFilter
 from xstock_gateway.refusals import ApiRefused, field_refused
 from xstock_runtime.clock import Randomness
+from xstock_runtime.errors import Ambiguous, Transient
 from xstock_runtime.grpc_errors import CallRefused
+from xstock_runtime.logging import get_logger
 from xstock_wire.v1 import bridge_pb2, bridge_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _LONG_POLL_MARGIN_SECONDS = 0.5
 _RECONNECT_MS = (200, 3_000)
 _IDS_MAX = 1_000
+_SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
+"""The range of google.protobuf.Timestamp: years 1 to 9999."""
+_log = get_logger("gateway.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class Handlers:
     build: BuildHandler
     follow: FollowHandler
     present: Presenter
+    metrics: GatewayMetrics
     version: str
     randomness: Randomness
 
@@ -53,13 +61,15 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
         """What this deployment is and how far it has looked."""
         del request, context
         to = self._to
-        _, oldest_ms, _ = await to.store.journal_bounds()
+        with _answered():
+            _, oldest_ms, _ = await to.store.journal_bounds()
+            coverage = await to.store.coverage()
         return bridge_pb2.GetServiceInfoResponse(
             deployment_id=to.registry.deployment_id,
             environment=to.registry.environment,
             version=to.version,
             oldest_resumable=timestamp(oldest_ms) if oldest_ms else None,
-            chains=[to.present.coverage(item) for item in await to.store.coverage()],
+            chains=[to.present.coverage(item) for item in coverage],
         )
 
     async def ListChains(  # noqa: N802
@@ -112,12 +122,12 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
     ) -> bridge_pb2.GetSupplyResponse:
         """Supply by every guard that answers."""
         del context
-        wanted = [self._asset(symbol) for symbol in request.symbols]
-        books, silent = await self._to.guards.books(wanted)
-        if not books and silent:
-            raise _wire_refusal(
-                ApiRefused("SUPPLY_UNKNOWN", f"no guard answered: {', '.join(silent)}")
-            )
+        with _answered():
+            wanted = [self._asset("symbols", symbol) for symbol in request.symbols]
+            books, silent = await self._to.guards.books(wanted)
+            if not books and silent:
+                names = ", ".join(silent)
+                raise ApiRefused("SUPPLY_UNKNOWN", f"no guard answered: {names}", {"silent": names})
         return bridge_pb2.GetSupplyResponse(
             supplies=[self._to.present.supply(one) for one in books], silent_guards=silent
         )
@@ -138,23 +148,19 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
             recipient=request.recipient,
             refund_to=request.refund_to,
         )
-        try:
+        with _answered():
             return built_to_wire(await self._to.build.build(wanted))
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
 
     async def GetTransfer(  # noqa: N802
         self, request: bridge_pb2.GetTransferRequest, context: Context
     ) -> bridge_pb2.GetTransferResponse:
         """One transfer, at once or when its revision grows."""
         left = context.time_remaining() or 10.0
-        try:
+        with _answered():
             wanted = _transfer_id("transfer_id", request.transfer_id)
             above = request.wait_for_revision_above
             timeout = max(0.0, left - _LONG_POLL_MARGIN_SECONDS)
             view = await self._to.ask.transfer(wanted, above, timeout)
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
         return bridge_pb2.GetTransferResponse(transfer=self._to.present.transfer(view))
 
     async def ListTransfers(  # noqa: N802
@@ -162,15 +168,13 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
     ) -> bridge_pb2.ListTransfersResponse:
         """A page, newest first."""
         del context
-        try:
+        with _answered():
             views, token = await self._to.ask.listed(
                 self._filter(request.filter),
                 request.filter.SerializeToString(deterministic=True),
                 request.page_size,
                 request.page_token,
             )
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
         return bridge_pb2.ListTransfersResponse(
             transfers=[self._to.present.transfer(view) for view in views], next_page_token=token
         )
@@ -180,10 +184,8 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
     ) -> bridge_pb2.LookupTransfersResponse:
         """Whatever the caller has."""
         del context
-        try:
+        with _answered():
             found = await self._to.ask.lookup(request.query, request.chain)
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
         results, coverage = self._found(found)
         return bridge_pb2.LookupTransfersResponse(results=results, coverage=coverage)
 
@@ -192,10 +194,8 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
     ) -> bridge_pb2.ReportBurnResponse:
         """A hint; idempotent by nature, since the chain answers."""
         del context
-        try:
+        with _answered():
             found = await self._to.ask.report(request.chain, request.tx)
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
         results, coverage = self._found(found)
         return bridge_pb2.ReportBurnResponse(results=results, coverage=coverage[0])
 
@@ -205,12 +205,11 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
         """Frames without end."""
         del context
         filter_bytes = request.filter.SerializeToString(deterministic=True)
-        try:
-            wanted = self._filter(request.filter)
-            async for frame in self._to.follow.follow(wanted, filter_bytes, _start(request)):
-                yield self._frame(frame)
-        except ApiRefused as refusal:
-            raise _wire_refusal(refusal) from refusal
+        with _answered(), self._to.metrics.streams_open.track_inprogress():
+            wanted, start = self._filter(request.filter), _start(request)
+            async with aclosing(self._to.follow.follow(wanted, filter_bytes, start)) as frames:
+                async for frame in frames:
+                    yield self._frame(frame)
 
     def _frame(self, frame: Frame) -> bridge_pb2.WatchTransfersResponse:
         response = bridge_pb2.WatchTransfersResponse(resume_token=frame.token)
@@ -238,12 +237,11 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
             [present.said(item) for item in found.coverage],
         )
 
-    def _asset(self, symbol: str) -> Any:
+    def _asset(self, field: str, symbol: str) -> AssetId:
         for entry in self._to.registry.assets:
             if entry.symbol == symbol:
                 return entry.id
-        refusal = field_refused("ASSET_UNKNOWN", "symbols", symbol, "ListAssets names those known")
-        raise _wire_refusal(refusal)
+        raise field_refused("ASSET_UNKNOWN", field, symbol, "ListAssets names those known")
 
     def _filter(self, wire: bridge_pb2.TransferFilter) -> ViewFilter:
         if len(wire.transfer_ids) > _IDS_MAX:
@@ -255,29 +253,26 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
         if wire.chain and wire.chain not in names:
             remedy = f"use one of: {', '.join(names)}"
             raise field_refused("CHAIN_UNKNOWN", "filter.chain", wire.chain, remedy)
-        prefix = "TRANSFER_STATE_"
         return ViewFilter(
             party=self._party(wire.party) if wire.party else None,
-            asset=self._asset(wire.symbol) if wire.symbol else None,
+            asset=self._asset("filter.symbol", wire.symbol) if wire.symbol else None,
             chain=names[wire.chain] if wire.chain else None,
-            states=frozenset(
-                bridge_pb2.TransferState.Name(state).removeprefix(prefix) for state in wire.states
-            ),
-            created_after_ms=_ms(wire.created_after) if wire.HasField("created_after") else None,
-            created_before_ms=_ms(wire.created_before) if wire.HasField("created_before") else None,
+            states=frozenset(map(_state_name, wire.states)),
+            created_after_ms=_time(wire, "created_after"),
+            created_before_ms=_time(wire, "created_before"),
             transfer_ids=frozenset(
                 _transfer_id("filter.transfer_ids", raw) for raw in wire.transfer_ids
             ),
         )
 
     def _party(self, text: str) -> Address32:
-        remedies = []
+        remedies = ["no chain of this deployment can be asked"]
         for desk in self._to.ask.desks.values():
             try:
                 return desk.parse_address(text)
             except InvalidId as error:
                 remedies.append(error.remedy)
-        raise field_refused("RECIPIENT_INVALID", "filter.party", text, remedies[0])
+        raise field_refused("RECIPIENT_INVALID", "filter.party", text, remedies[-1])
 
 
 def _start(request: bridge_pb2.WatchTransfersRequest) -> Start:
@@ -285,15 +280,30 @@ def _start(request: bridge_pb2.WatchTransfersRequest) -> Start:
         case "resume_token":
             return Start(resume_token=request.start.resume_token)
         case "time":
-            return Start(time_ms=_ms(request.start.time))
+            return Start(time_ms=_ms("start.time", request.start.time))
         case "snapshot_then_follow":
             return Start(snapshot=request.start.snapshot_then_follow)
         case _:
             return Start()
 
 
-def _ms(wire: Timestamp) -> int:
+def _time(wire: bridge_pb2.TransferFilter, field: str) -> int | None:
+    return _ms(f"filter.{field}", getattr(wire, field)) if wire.HasField(field) else None  # type: ignore[arg-type]
+
+
+def _ms(field: str, wire: Timestamp) -> int:
+    """Unix milliseconds; refuses times that google.protobuf.Timestamp does not define."""
+    if not (_SECONDS_MIN <= wire.seconds <= _SECONDS_MAX and 0 <= wire.nanos < 10**9):
+        raise field_refused("FIELD_INVALID", field, wire.seconds, "give a time of years 1 to 9999")
     return int(wire.seconds) * 1000 + int(wire.nanos) // 1_000_000
+
+
+def _state_name(state: int) -> str:
+    name = bridge_pb2.TransferState.DESCRIPTOR.values_by_number.get(state)
+    if name is None or state == bridge_pb2.TRANSFER_STATE_UNSPECIFIED:
+        remedy = "give states of TransferState that this server knows"
+        raise field_refused("FIELD_INVALID", "filter.states", state, remedy)
+    return str(name.name).removeprefix("TRANSFER_STATE_")
 
 
 def _transfer_id(field: str, raw: bytes) -> TransferId:
@@ -303,7 +313,17 @@ def _transfer_id(field: str, raw: bytes) -> TransferId:
         raise field_refused("FIELD_INVALID", field, raw.hex(), error.remedy) from error
 
 
-def _wire_refusal(refusal: ApiRefused) -> CallRefused:
-    return CallRefused(
-        refusal.reason, refusal.text, refusal.metadata, violations=refusal.violations
-    )
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn refusals into answers by the table; a dependency that is away is no caller's fault."""
+    try:
+        yield
+    except ApiRefused as refusal:
+        raise CallRefused(
+            refusal.reason, refusal.text, refusal.metadata, violations=refusal.violations
+        ) from refusal
+    except (Transient, Ambiguous) as error:
+        _log.warning("dependency_away", code=error.code, error=error.message)
+        raise CallRefused(
+            "SERVICE_UNAVAILABLE", "a part of this service is away; try again in a moment"
+        ) from error

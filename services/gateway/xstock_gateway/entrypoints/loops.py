@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from xstock_gateway.adapters.postgres import PostgresGatewayStore
 from xstock_gateway.handlers.follow import Wakeups
 from xstock_gateway.metrics import GatewayMetrics
+from xstock_gateway.ports import GatewayStore
 from xstock_runtime.clock import Clock
-from xstock_runtime.errors import Transient
-from xstock_runtime.kafka import Rejection
+from xstock_runtime.errors import Ambiguous, Transient
+from xstock_runtime.kafka import Rejection, RetentionGap
 from xstock_runtime.logging import get_logger
 
 _DAY_MS = 24 * 3600 * 1000
@@ -20,7 +20,7 @@ _log = get_logger("gateway")
 class JournalLoops:
     """Loops over one store."""
 
-    store: PostgresGatewayStore
+    store: GatewayStore
     wakeups: Wakeups
     clock: Clock
     retention_days: int
@@ -36,7 +36,7 @@ class JournalLoops:
             try:
                 oldest = self.clock.unix_ms() - self.retention_days * _DAY_MS
                 await self.store.forget_before(oldest)
-            except Transient as error:
+            except (Transient, Ambiguous) as error:
                 _log.warning("retention_failed", code=error.code, error=error.message)
             await self.clock.sleep(_FORGET_EVERY_SECONDS)
 
@@ -62,5 +62,25 @@ def count_dead_letters(metrics: GatewayMetrics) -> Callable[[list[Rejection]], A
                 offset=rejection.received.offset,
                 code=rejection.cause.code,
             )
+
+    return counted
+
+
+def count_gaps(metrics: GatewayMetrics) -> Callable[[RetentionGap], Awaitable[None]]:
+    """What happens when the broker forgot records that were never read: counted, logged, passed.
+
+    A progress record is advisory, and each of the relayer's records carries the whole state, so
+    the newest one of a transfer (kept by compaction) is enough; only revisions between are lost.
+    """
+
+    async def counted(gap: RetentionGap) -> None:
+        metrics.records_missed.inc(gap.found - gap.expected)
+        _log.error(
+            "records_missed",
+            topic=gap.topic,
+            partition=gap.partition,
+            expected=gap.expected,
+            found=gap.found,
+        )
 
     return counted

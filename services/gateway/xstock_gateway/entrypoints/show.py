@@ -15,7 +15,7 @@ from xstock_gateway.handlers.ask import ChainSaid
 from xstock_gateway.ports import AssetBooks, BuiltBurn, ChainBooks, ChainDesk, Coverage
 from xstock_gateway.view import StepSeen, TransferView
 from xstock_wire.codec import block_to_wire
-from xstock_wire.reasons import explain
+from xstock_wire.reasons import explain_wait
 from xstock_wire.v1 import bridge_pb2, common_pb2
 
 _CUSTODY = "custody"
@@ -31,14 +31,14 @@ class Presenter:
 
     def __init__(self, registry: Registry, desks: Mapping[Domain, ChainDesk]) -> None:
         self._desks = desks
-        self._chains = {entry.domain: entry.name for entry in registry.chains}
+        self._chains = {int(entry.domain): entry.name for entry in registry.chains}
         self._symbols = {entry.id: entry.symbol for entry in registry.assets}
 
     def chain(self, domain: int) -> str:
         """The chain's name; the number for one that is not configured."""
         if domain == Domain.CUSTODY:
             return _CUSTODY
-        return self._chains.get(Domain(domain), str(domain)) if domain else ""
+        return self._chains.get(domain, str(domain)) if domain else ""
 
     def symbol(self, asset: AssetId) -> str:
         """The symbol; the hex id for an asset that is not configured."""
@@ -60,9 +60,10 @@ class Presenter:
         shown = bridge_pb2.Transfer(
             id=view.transfer_id,
             revision=view.revision,
-            state=_state(view.state),
+            state=_number(bridge_pb2.TransferState, f"TRANSFER_STATE_{view.state}"),
             terminal=view.terminal,
-            funds_at=bridge_pb2.FundsAt.Value(f"FUNDS_AT_{view.funds_at}"),
+            funds_at=_number(bridge_pb2.FundsAt, f"FUNDS_AT_{view.funds_at}")
+            or bridge_pb2.FUNDS_AT_UNKNOWN,
             steps=[self.step(step) for step in _steps(view)],
             kind=Kind(message.kind).name,
             source=self.chain(message.source),
@@ -107,7 +108,7 @@ class Presenter:
         """What one chain says about a query."""
         return bridge_pb2.LookupCoverage(
             chain=item.chain,
-            verdict=bridge_pb2.LookupVerdict.Value(f"LOOKUP_VERDICT_{item.verdict}"),
+            verdict=_number(bridge_pb2.LookupVerdict, f"LOOKUP_VERDICT_{item.verdict}"),
             through=None if item.through is None else block_to_wire(item.through),
             at=timestamp(item.at_ms),
             blocks_to_final=item.blocks_to_final,
@@ -176,8 +177,11 @@ def _fill_family(response: bridge_pb2.BuildBurnResponse, document: dict[str, Any
         )
 
 
-def _state(name: str) -> bridge_pb2.TransferState.ValueType:
-    return bridge_pb2.TransferState.Value(f"TRANSFER_STATE_{name}")
+def _number(enum: Any, name: str) -> Any:
+    """The value of a name, 0 for one that this version does not know (F93): a newer relayer's
+    word must not take a whole answer down."""
+    value = enum.DESCRIPTOR.values_by_name.get(name)
+    return 0 if value is None else value.number
 
 
 def _steps(view: TransferView) -> list[StepSeen]:
@@ -200,12 +204,12 @@ def _waiting(view: TransferView) -> bridge_pb2.WaitingFor | None:
     if view.relayer is None or not view.relayer.reason:
         return None
     said = view.relayer
-    text, action = explain(said.reason) or (said.reason, "")
+    text, action = explain_wait(said.reason) or (said.reason, "")
     return bridge_pb2.WaitingFor(
         reason=said.reason,
         text=text,
         until=timestamp(said.until * 1000) if said.until else None,
-        who=bridge_pb2.Who.Value(f"WHO_{said.who or 'NOBODY'}"),
+        who=_number(bridge_pb2.Who, f"WHO_{said.who or 'NOBODY'}"),
         action=action,
     )
 

@@ -10,17 +10,18 @@ from xstock_chains.ports import Progress
 from xstock_chains.registry import ChainEntry, Registry
 from xstock_core.ids import Address32, Domain, InvalidId, TransferId
 from xstock_core.observation import BlockRef, BurnFinal, TxRef
-from xstock_gateway.handlers.follow import Wakeups
+from xstock_gateway.handlers.follow import Wakeups, woken
 from xstock_gateway.handlers.ingest import IngestHandler
 from xstock_gateway.ports import ChainDesk, GatewayStore, ViewFilter, Watchers
 from xstock_gateway.refusals import ApiRefused, field_refused
 from xstock_gateway.token import LISTING, Mark, TokenBox
-from xstock_gateway.view import BurnBecameFinal, BurnWasSeen, Fact, TransferView
+from xstock_gateway.view import BurnBecameFinal, BurnWasSeen, Fact, TransferView, tells_news
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_runtime.hashing import keccak256
 
 _HEX32: Final = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_QUERY_MAX: Final = 200
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 1_000
 
@@ -59,7 +60,7 @@ class AskHandler:
     clock: Clock
 
     async def transfer(self, wanted: TransferId, above: int, timeout: float) -> TransferView:
-        """The transfer, once its revision is above `above` or the time is up.
+        """The transfer, once its revision is above `above`, the time is up or this process drains.
 
         Raises ApiRefused TRANSFER_NOT_FOUND with how far every chain was read.
         """
@@ -68,14 +69,12 @@ class AskHandler:
             ticket = self.wakeups.ticket()
             view = (await self.store.views([wanted])).get(wanted)
             left = deadline - self.clock.monotonic()
-            if view is not None and (view.revision > above or above == 0 or left <= 0):
+            over = above == 0 or left <= 0 or self.wakeups.draining
+            if view is not None and (view.revision > above or over):
                 return view
-            if view is None and (above == 0 or left <= 0):
+            if view is None and over:
                 raise await self._not_found(wanted)
-            try:
-                await asyncio.wait_for(ticket.wait(), max(0.01, left))
-            except TimeoutError:
-                continue
+            await woken(ticket, self.clock, left)
 
     async def listed(
         self, wanted: ViewFilter, filter_bytes: bytes, page_size: int, page_token: str
@@ -100,22 +99,41 @@ class AskHandler:
     async def lookup(self, query: str, chain: str) -> Found:
         """Whatever the caller has: a transfer id, a transaction, an address."""
         text = query.strip()
-        if not text or len(text) > 200:
-            remedy = "give a transfer id, a transaction id or an address, 1 to 200 characters"
-            raise field_refused("FIELD_INVALID", "query", query, remedy)
         chains = [self._chain(chain)] if chain else list(self.registry.chains)
+        self._refuse_unreadable("query", query)
         known = await self._known(text, chains)
         if known:
-            return Found(tuple(known), await self._coverage(chains, "TRACKED"))
+            return Found(
+                tuple(known), await self._coverage(self._touched(known, chains), "TRACKED")
+            )
         said = await asyncio.gather(*(self._ask(entry, text) for entry in chains))
-        views = tuple(view for found, _ in said for view in found)
-        return Found(views, tuple(coverage for _, coverage in said))
+        found = {view.transfer_id: view for views, _ in said for view in views}
+        return Found(tuple(found.values()), tuple(coverage for _, coverage in said))
 
     async def report(self, chain: str, tx: str) -> Found:
         """A burn's transaction; looked at now, and taken in when it is one."""
         entry = self._chain(chain)
+        self._refuse_unreadable("tx", tx)
         views, coverage = await self._ask(entry, tx.strip())
         return Found(tuple(views), (coverage,))
+
+    def _refuse_unreadable(self, field: str, given: str) -> None:
+        """Refuse what is no id and no address of any chain here: looking would find nothing."""
+        text, chains = given.strip(), list(self.registry.chains)
+        if 0 < len(text) <= _QUERY_MAX and (
+            _HEX32.fullmatch(text) or self._txs(text, chains) or self._parties(text, chains)
+        ):
+            return
+        remedy = "give a transfer id, a transaction id or an address, in its chain's own form"
+        raise field_refused("FIELD_INVALID", field, given[:_QUERY_MAX], remedy)
+
+    @staticmethod
+    def _touched(
+        views: Sequence[TransferView], chains: Sequence[ChainEntry]
+    ) -> Sequence[ChainEntry]:
+        """The chains among these that the transfers touch; all of them if none is named."""
+        ends = {end for view in views for end in (view.message.source, view.message.destination)}
+        return [entry for entry in chains if entry.domain in ends] or chains
 
     def _chain(self, name: str) -> ChainEntry:
         for entry in self.registry.chains:
@@ -168,8 +186,10 @@ class AskHandler:
             unreadable = await self._coverage([entry], "CHAIN_UNREADABLE")
             return (), unreadable[0]
         facts = _facts(looked.observations, looked.pending, self.clock.unix_ms())
-        await self.ingest.take(facts, ())
-        views = await self.store.views([fact.transfer_id for fact in facts])
+        ids = [fact.transfer_id for fact in facts]
+        before = await self.store.views(ids)
+        await self.ingest.take([fact for fact in facts if _is_news(before, fact)], ())
+        views = await self.store.views(ids)
         behind = max((p.blocks_behind_final for p in looked.pending), default=0)
         now = self.clock.unix_ms()
         said = ChainSaid(entry.name, looked.verdict, looked.through, now, behind)
@@ -227,6 +247,12 @@ def _facts(observations: Sequence[object], pending: Sequence[Progress], now_ms: 
             )
         )
     return facts
+
+
+def _is_news(before: Mapping[TransferId, TransferView], fact: Fact) -> bool:
+    """Asking must not write: whoever looks twice must not make the journal grow."""
+    known = before.get(fact.transfer_id)
+    return tells_news(known, fact) if isinstance(fact, BurnWasSeen) else True
 
 
 def _unhex(text: str) -> bytes:

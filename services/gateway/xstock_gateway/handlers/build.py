@@ -2,7 +2,7 @@
 
 Refused before anything is built: unknown asset or chain, recipient of the wrong family or
 checksum, dust (with the nearest amounts that pass), zero, more than the balance, a paused
-asset. A check that could not be made is not a pass.
+asset. A check that could not be made is not a pass, and a node that is away is no verdict.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from xstock_chains.ports import BurnRequest, CheckResult
 from xstock_chains.registry import AssetEntry, Registry
 from xstock_core.amount import (
+    AmountHasDust,
     InvalidAmount,
     Shares,
     displayed_decimal,
@@ -25,9 +26,25 @@ from xstock_core.message import Kind
 from xstock_gateway.ports import BuiltBurn, ChainDesk, GatewayStore
 from xstock_gateway.refusals import ApiRefused, field_refused
 from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 
 CUSTODY = "custody"
 EXPIRES_SECONDS = 600
+_FIELD_OF_CHECK = {
+    "route": "destination",
+    "lane": "destination",
+    "asset": "symbol",
+    "token pause": "symbol",
+    "asset pause": "symbol",
+    "bridge pause": "source",
+    "recipient": "recipient",
+    "refund address": "refund_to",
+    "amount": "shares",
+    "balance": "shares",
+    "sanctions": "sender",
+    "fee": "sender",
+}
+"""Which field of the request a caller would change to pass a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +91,31 @@ class BuildHandler:
         before = await self.store.built(wanted.request_id)
         if before is not None:
             return self._again(before, wanted)
-        request = self._request(wanted)
+        built = await self._build(wanted, self._request(wanted))
+        return self._again(await self.store.keep_built(built), wanted)
+
+    async def _build(self, wanted: BurnWanted, request: BurnRequest) -> BuiltBurn:
         desk = self.desks[request.source]
-        checks = await desk.check(request)
-        _refuse_failed(checks)
         expires = self.clock.unix_ms() // 1000 + EXPIRES_SECONDS
-        multiplier = await desk.multiplier(request.asset)
-        built = BuiltBurn(
+        try:
+            checks = await desk.check(request)
+            _refuse_failed(checks)
+            multiplier = await desk.multiplier(request.asset)
+            burn = await desk.build(request, expires=expires)
+        except (Transient, Ambiguous) as error:
+            raise _unreadable("node", f"{wanted.source} did not answer: {error.code}") from error
+        except InvalidMessage as error:
+            raise _unreadable(
+                "build", f"{wanted.source} changed between check and build: {error.message}"
+            ) from error
+        return BuiltBurn(
             request_id=wanted.request_id,
             content=wanted.content(),
-            burn=await desk.build(request, expires=expires),
+            burn=burn,
             checks=tuple(checks),
             shares=Shares(request.amount),
             displayed=displayed_decimal(request.amount, multiplier),
         )
-        return self._again(await self.store.keep_built(built), wanted)
 
     def _again(self, before: BuiltBurn, wanted: BurnWanted) -> BuiltBurn:
         if before.content != wanted.content():
@@ -171,10 +198,12 @@ class BuildHandler:
                 amount = parse_share_decimal(wanted.amount, "amount")
             else:
                 amount = parse_shares(wanted.shares, "shares")
+        except AmountHasDust as error:
+            raise field_refused(
+                "AMOUNT_HAS_DUST", error.field, error.value, error.remedy
+            ) from error
         except InvalidAmount as error:
-            dust = "would pass" in error.remedy
-            reason = "AMOUNT_HAS_DUST" if dust else "FIELD_INVALID"
-            raise field_refused(reason, error.field, error.value, error.remedy) from error
+            raise field_refused("FIELD_INVALID", error.field, error.value, error.remedy) from error
         deployment = asset.on(wanted.source)
         minimum = 1 if deployment is None else deployment.minimum_shares
         if amount < minimum:
@@ -221,15 +250,26 @@ def _refuse_failed(checks: Sequence[CheckResult]) -> None:
     """SECURITY: unknown is not a pass; a burn that cannot be released must not be built."""
     for check in checks:
         if check.passed is None:
-            raise ApiRefused(
-                "CHAIN_UNREADABLE",
-                f"{check.name}: could not be found out ({check.found}); try again",
-                {"check": check.name, "found": check.found},
-            )
+            raise _unreadable(check.name, check.found)
         if not check.passed:
+            field = _FIELD_OF_CHECK.get(check.name, check.name)
             raise ApiRefused(
                 "CHECK_FAILED",
                 f"{check.name}: found {check.found}, needs {check.expected}; {check.remedy}",
-                {"check": check.name, "found": check.found, "expected": check.expected},
-                [(check.name, check.remedy)],
+                {
+                    "check": check.name,
+                    "found": check.found,
+                    "expected": check.expected,
+                    "field": field,
+                    "remedy": check.remedy,
+                },
+                [(field, f"{check.name}: {check.remedy}")],
             )
+
+
+def _unreadable(check: str, found: str) -> ApiRefused:
+    return ApiRefused(
+        "CHAIN_UNREADABLE",
+        f"{check}: could not be found out ({found}); try again",
+        {"check": check, "found": found},
+    )
