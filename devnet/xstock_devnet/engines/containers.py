@@ -65,10 +65,14 @@ class _Container:
     """A container bound to one fixed host port, so that it comes back where it was."""
 
     def __init__(self, image: str, inner_port: int, port: int, environment: dict[str, str]) -> None:
+        from testcontainers.core.config import testcontainers_config
         from testcontainers.core.container import DockerContainer
 
+        # its reaper is a container of its own, whose image would have to be pulled
+        testcontainers_config.ryuk_disabled = True
         container: Any = DockerContainer(image)
-        container = container.with_bind_ports(inner_port, ("127.0.0.1", port))
+        # with_bind_ports would listen on every interface of the machine
+        container.ports[str(inner_port)] = ("127.0.0.1", port)
         for name, value in environment.items():
             container = container.with_env(name, value)
         self._container: Any = container
@@ -87,19 +91,25 @@ class _Container:
     async def kill9(self) -> None:
         await asyncio.to_thread(self._container.get_wrapped_container().kill)
 
+    async def last_log_lines(self) -> str:
+        wrapped = self._container.get_wrapped_container()
+        output: bytes = await asyncio.to_thread(wrapped.logs, tail=30)
+        return output.decode(errors="replace")
+
     async def remove(self) -> None:
         if self._created:
             await asyncio.to_thread(self._container.stop)
 
 
-async def _wait_for(engine: Postgres | Kafka, name: str) -> None:
+async def _wait_for(engine: Postgres | Kafka, container: _Container, name: str) -> None:
     try:
         async with asyncio.timeout(START_TIMEOUT_SECONDS):
             while not await engine.answers():
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise ProcessFailed(
-            f"{name} container: no answer on port {engine.port} in {START_TIMEOUT_SECONDS} s"
+            f"{name} container: no answer on port {engine.port} in {START_TIMEOUT_SECONDS} s\n"
+            f"{await container.last_log_lines()}"
         ) from None
 
 
@@ -113,7 +123,7 @@ class ContainerPostgres(Postgres):
     async def start(self) -> None:
         """Create or restart the container and return once SQL is answered."""
         await self._container.start()
-        await _wait_for(self, "PostgreSQL")
+        await _wait_for(self, self._container, "PostgreSQL")
 
     async def stop(self) -> None:
         """Stop the server; its data stays until `remove`."""
@@ -152,7 +162,7 @@ class ContainerKafka(Kafka):
     async def start(self) -> None:
         """Create or restart the container and return once the broker has joined its cluster."""
         await self._container.start()
-        await _wait_for(self, "Kafka")
+        await _wait_for(self, self._container, "Kafka")
 
     async def stop(self) -> None:
         """Stop the broker; its topics stay until `remove`."""
