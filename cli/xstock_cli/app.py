@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import local
+from xstock_cli.commands import local, look
 
 app = typer.Typer(
     name="xstock",
@@ -42,3 +42,8 @@ def options(
 
 app.command()(local.demo)
 app.command()(local.up)
+app.command()(look.chains)
+app.command()(look.assets)
+app.command()(look.supply)
+app.command()(look.status)
+app.command("explain")(look.explain_reason)

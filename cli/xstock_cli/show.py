@@ -6,12 +6,17 @@ now; colour repeats what the word says and never stands alone.
 
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.text import Text
 
+from xstock_cli.plain import enum_word, rfc3339
 from xstock_core.amount import displayed_decimal
 from xstock_wire.v1 import bridge_pb2
 
 _ONE: Final = 10**18
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_DAY: Final = 86_400
 _GOOD: Final = frozenset({"RELEASED"})
 _BAD: Final = frozenset({"PARKED", "REORGED", "ORPHANED", "REFUNDED"})
 _WAITS: Final = frozenset({"HELD", "CANCELLING", "CANCELLED", "REFUNDING"})
@@ -24,11 +29,7 @@ def share_text(units: int) -> str:
 
 def state_word(transfer: bridge_pb2.Transfer) -> str:
     """RELEASED, HELD …; a number of a newer server that we do not know stays visible."""
-    try:
-        name = bridge_pb2.TransferState.Name(transfer.state)
-    except ValueError:
-        return f"STATE_{int(transfer.state)}"
-    return name.removeprefix("TRANSFER_STATE_")
+    return enum_word(bridge_pb2.TransferState.DESCRIPTOR, transfer.state)
 
 
 def state_name(transfer: bridge_pb2.Transfer) -> str:
@@ -50,3 +51,25 @@ def describe(transfer: bridge_pb2.Transfer) -> str:
     what = f"{share_text(transfer.shares)} {transfer.symbol}"
     route = f"{transfer.source} → {transfer.destination}"
     return f"{transfer.id.hex()[:8]}  {what:<20} {route:<20} {state_name(transfer)}"
+
+
+def when(moment: Timestamp, now_ms: int) -> str:
+    """A moment absolute and relative: 2026-01-31 12:00:00 UTC (5 s ago); empty when unset."""
+    milliseconds = moment.ToMilliseconds()
+    if milliseconds == 0:
+        return ""
+    absolute = rfc3339(milliseconds)[:19].replace("T", " ")
+    away = (now_ms - milliseconds) // 1000
+    words = f"{duration(away)} ago" if away >= 0 else f"in {duration(-away)}"
+    return f"{absolute} UTC ({words})"
+
+
+def duration(seconds: int) -> str:
+    """A length of time in the two units that matter: 5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE} min {seconds % _MINUTE} s"
+    if seconds < _DAY:
+        return f"{seconds // _HOUR} h {seconds % _HOUR // _MINUTE} min"
+    return f"{seconds // _DAY} d {seconds % _DAY // _HOUR} h"
