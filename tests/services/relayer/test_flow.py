@@ -1,14 +1,20 @@
 """A burn becomes a release: the plain road, and what guards and batches may do to it."""
 
+from dataclasses import replace
+
 import pytest
 
+from tests.services.relayer.faults import Wrapped
 from tests.services.relayer.world import ASSET, CHAINS, OTHER, World
 from xstock_chains.fake import FakeSigner
 from xstock_chains.fake.state import AssetRules
+from xstock_chains.ports import PreparedTx, ReleaseOrder, SendSlot, TxStatus
 from xstock_core.ids import Domain
+from xstock_core.observation import TxRef
 from xstock_core.refusal import Reason, refuse
 from xstock_core.review import Scope
 from xstock_core.transfer import Phase
+from xstock_runtime.errors import InvalidMessage
 
 
 async def test_relayer__burns_on_both_chains__each_released_once_in_few_batches() -> None:
@@ -147,3 +153,58 @@ async def test_relayer__batch_limit__never_exceeded(size: int) -> None:
     await world.settle()
     assert world.phases() == {Phase.RELEASED: 20}
     assert max(len(b.transfer_ids) for b in world.disk.batches.values()) == size
+
+
+async def test_releaser__one_item_makes_every_batch_revert__the_others_are_released() -> None:
+    world = World()
+    await world.relayer.start()
+    world.burn(8)
+    await world.observe()
+    poison = sorted(world.disk.transfers)[3]
+    nonce = world.disk.transfers[poison].state.message.nonce  # type: ignore[union-attr]
+    writer = world.writers[Domain.BNB]
+
+    async def prepare(order: ReleaseOrder, slot: SendSlot) -> PreparedTx:
+        if any(item.nonce == nonce for item in order.batch.items):
+            raise InvalidMessage("BATCH_TOO_LARGE", "needs more gas than a transaction may have")
+        return await writer.prepare(order, slot)
+
+    world.writers[Domain.BNB] = Wrapped(writer, prepare=prepare)
+    await world.crash()
+    await world.settle(turns=30)
+    assert world.phases() == {Phase.RELEASED: 7, Phase.AUTHORIZED: 1}
+
+
+async def test_sender__node_answers_nonsense__waited_out_and_nothing_crashes() -> None:
+    """F37: a malformed answer is a typed error that holds the slot."""
+    world = World()
+    await world.relayer.start()
+    writer = world.writers[Domain.BNB]
+    nonsense = 6
+
+    async def status(tx: TxRef, slot: SendSlot) -> TxStatus:
+        nonlocal nonsense
+        nonsense -= 1
+        if nonsense > 0:
+            raise InvalidMessage("RPC_ANSWER_INVALID", "receipt.status: None is no quantity")
+        return await writer.status(tx, slot)
+
+    world.writers[Domain.BNB] = Wrapped(writer, status=status)
+    await world.crash()
+    world.burn(2)
+    await world.settle()
+    assert world.phases() == {Phase.RELEASED: 2}
+
+
+async def test_relayer__guards_rotated__permits_of_the_old_epoch_are_signed_anew() -> None:
+    world = World()
+    await world.relayer.start()
+    world.burn(1)
+    await world.settle()
+    chain = world.chains[Domain.BNB]
+    chain.rotate_guards(replace(chain.config.guards, epoch=2))
+    chain.mine()
+    world.burn(1)
+    await world.settle(turns=30)
+    assert world.phases() == {Phase.RELEASED: 2}
+    assert {batch.order.batch.epoch for batch in world.disk.batches.values()} == {1, 2}

@@ -14,7 +14,7 @@ from xstock_relayer.handlers.relayer import Relayer
 from xstock_relayer.handlers.releasing import Releaser
 from xstock_relayer.handlers.reviewing import Reviewer
 from xstock_runtime.clock import Clock
-from xstock_runtime.errors import Ambiguous, ServiceError, Transient
+from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 from xstock_runtime.health import Progress
 from xstock_runtime.logging import get_logger
 from xstock_runtime.service import Loop
@@ -93,7 +93,7 @@ class RelayerLoops:
             try:
                 await sender.reconcile()
                 self.progress.beat(f"reconcile-{chain.name.lower()}")
-            except (Transient, Ambiguous) as error:
+            except (Transient, Ambiguous, InvalidMessage) as error:
                 _complain("reconcile_failed", chain, error)
             await self.clock.sleep(_RECONCILE_SECONDS)
 
@@ -105,7 +105,7 @@ class RelayerLoops:
             try:
                 await (healer.check() if started else healer.heal())
                 started = True
-            except (Transient, Ambiguous) as error:
+            except (Transient, Ambiguous, InvalidMessage) as error:
                 _complain("heal_failed", chain, error)
                 await self.clock.sleep(_TRANSIENT_SECONDS)
             await self.clock.sleep(self.heal_seconds)

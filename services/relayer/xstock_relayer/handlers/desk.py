@@ -47,6 +47,7 @@ from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous
 
 _HURRY_MS = 500
+_BUSY_TRANSFERS = 50
 
 
 @dataclass(slots=True)
@@ -190,9 +191,12 @@ class Desk:
     ) -> None:
         """What the effects oblige us to write with the states themselves."""
         now = self._clock.unix_ms()
+        busy = len(transfers) > _BUSY_TRANSFERS
         for effect in effects:
             scope = effect.transfer_id.hex()
             match effect:
+                case PublishOutcome(view=shown) if busy and shown.phase is Phase.REVIEWING:
+                    pass  # says no more than FINAL did; the next transition carries its steps
                 case PublishOutcome():
                     change.published.append(transfers[effect.transfer_id])
                 case ParkTransfer(reason=reason):

@@ -67,6 +67,7 @@ class Releaser:
     resting_until_ms: int = 0
     _terms: _Terms = field(default_factory=_Terms)
     _failures: int = 0
+    _size: int = _CANDIDATES_MAX
 
     def window_seconds(self) -> float:
         """How long to let items gather before the next batch: 0 for a full one, 5 ms when the
@@ -119,7 +120,7 @@ class Releaser:
     async def _release(self, waiting: Sequence[Transfer]) -> int:
         terms = self.desk.terms
         shunned = {name for name, reviewer in self.reviewers.items() if not reviewer.healthy}
-        limit = terms.batch_items_max[self.chain]
+        limit = min(terms.batch_items_max[self.chain], self._size)
         choice = choose(waiting, needed=terms.threshold, limit=limit, shunned=shunned)
         if choice is None:
             self._postpone(waiting)
@@ -157,6 +158,7 @@ class Releaser:
             signed = Batch(batch_id_of(batch), order, ids, choice.guards, now)
             outcome = await self.sender.send(signed)
             if not isinstance(outcome, NotSent):
+                self._size = min(2 * self._size, _CANDIDATES_MAX)
                 self.gauges.count("batches", chain=self.chain.name)
                 self.gauges.count("batch_items", len(ids), chain=self.chain.name)
                 _log.info(
@@ -297,9 +299,14 @@ class Releaser:
             await self.desk.record(News(facts=list(facts)))
 
     def _without(self, transfers: Sequence[Transfer], outcome: NotSent) -> list[Transfer]:
-        """What is left once the destination said which items it has done or would skip."""
+        """What is left once the destination said which items it has done or would skip.
+
+        A batch that would revert as a whole is halved next time, down to one item: neither its
+        size nor a single bad item can stop the others for ever.
+        """
         if outcome.reverts:
             self._terms = _Terms()
+            self._size = max(1, len(transfers) // 2)
             self.gauges.count("batch_reverts", chain=self.chain.name)
             _log.warning("batch_would_revert", chain=self.chain.name, cause=outcome.reverts)
             self._postpone(transfers)

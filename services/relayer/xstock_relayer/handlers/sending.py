@@ -210,7 +210,7 @@ class Sender:
         flight.busy = True
         try:
             await self._advance(flight)
-        except (Transient, Ambiguous) as error:
+        except (Transient, Ambiguous, InvalidMessage) as error:
             flight.look_at_ms = self.ports.clock.unix_ms() + self.limits.look_ms
             self.ports.gauges.count("sending_retries", chain=self.chain.name, code=error.code)
             _log.info("sending_waits", chain=self.chain.name, error=str(error))
@@ -398,8 +398,8 @@ class Sender:
                 return
             first = min(flight.entry.ordinal for flight in heads)
             flight = await self._reserve(waited_for, filler, None, ordinal=first)
-        except (Transient, Ambiguous):
-            return
+        except (Transient, Ambiguous, InvalidMessage):
+            return  # asked again at the next look; a gap endangers nobody
         self.ports.gauges.count("gaps_filled", chain=self.chain.name)
         _log.warning("slot_gap_filled", chain=self.chain.name, slot=waited_for.text)
         await self._advance_quietly(flight)
