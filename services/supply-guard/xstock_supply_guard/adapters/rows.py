@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from xstock_chains.ports import AssetSupply, Cursor
@@ -39,6 +40,9 @@ from xstock_supply_guard.model import (
 Columns = Mapping[str, tuple[str, Sequence[Any]]]
 DOMAINS = {int(domain): domain for domain in Domain}
 _ITEM_BYTES = 33
+MESSAGES_REMEMBERED = 8_192
+parsed = lru_cache(maxsize=MESSAGES_REMEMBERED)(parse_message)
+"""The message in stored bytes; a transfer is looked up several times on its short way."""
 
 
 def key_columns(keys: Collection[ExecutionKey]) -> dict[str, list[Any]]:
@@ -119,7 +123,7 @@ def _place(chain: Domain, row: Any) -> Place:
 
 def burn_of(row: Any) -> BurnFinal:
     """A burn; its message was checked when it was booked."""
-    message = parse_message(bytes(row.message))
+    message = parsed(bytes(row.message))
     return BurnFinal(
         message=message,
         transfer_id=TransferId(bytes(row.transfer_id)),
@@ -187,11 +191,15 @@ def claim_columns(claims: Sequence[ClaimRecord]) -> Columns:
         "outcome": ("text", [ruling.outcome.value for ruling in rulings]),
         "reason": ("text", [ruling.reason for ruling in rulings]),
         "until": ("bigint", [ruling.until for ruling in rulings]),
-        "detail": ("text", [json.dumps(dict(ruling.detail)) for ruling in rulings]),
+        "detail": ("text", [_detail_text(ruling.detail) for ruling in rulings]),
         "sequence": ("bigint", [ruling.sequence for ruling in rulings]),
         "at_ms": ("bigint", [one.at_ms for one in claims]),
         "expiry": ("bigint", [one.expiry for one in claims]),
     }
+
+
+def _detail_text(detail: Mapping[str, str]) -> str:
+    return json.dumps(dict(detail)) if detail else ""
 
 
 def claim_of(row: Any) -> ClaimRecord:
@@ -201,10 +209,10 @@ def claim_of(row: Any) -> ClaimRecord:
         outcome=Outcome(row.outcome),
         reason=row.reason,
         until=row.until,
-        detail=json.loads(row.detail),
+        detail=json.loads(row.detail) if row.detail else {},
         sequence=row.sequence,
     )
-    return ClaimRecord(parse_message(bytes(row.message)), ruling, row.at_ms, row.expiry)
+    return ClaimRecord(parsed(bytes(row.message)), ruling, row.at_ms, row.expiry)
 
 
 def issue_columns(issues: Sequence[IssueRecord]) -> Columns:
@@ -228,7 +236,7 @@ def issue_of(row: Any) -> IssueRecord:
         transfer_id=TransferId(bytes(row.transfer_id)) if row.transfer_id else None,
         state=OrderState(row.state),
         expiry=row.expiry,
-        message=parse_message(bytes(row.message)) if row.message else None,
+        message=parsed(bytes(row.message)) if row.message else None,
         destination=DOMAINS[row.destination],
     )
 
