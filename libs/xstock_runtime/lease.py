@@ -21,6 +21,7 @@ from xstock_runtime.health import Progress
 from xstock_runtime.logging import get_logger
 
 _log = get_logger("lease")
+_NAME = "lease"
 
 
 def create_lease(op: Any) -> None:
@@ -50,6 +51,7 @@ class AdvisoryLease:
     def __init__(self, settings: LeaseSettings) -> None:
         self._settings = settings
         self.fence: int | None = None
+        self._progress: Progress | None = None
 
     async def acquire(self, connection: AsyncConnection) -> int | None:
         """Take the lease if it is free or expired. The new fence, or None while another holds it.
@@ -128,17 +130,21 @@ class AdvisoryLease:
     async def wait_until_acquired(
         self, database: Database, clock: Clock, progress: Progress | None = None
     ) -> int:
-        """Stand by until the lease is ours; its fence."""
+        """Stand by until the lease is ours; its fence. `progress` is unready until then."""
         waiting = False
+        self._progress = progress
+        if progress is not None:
+            progress.register(_NAME, self._settings.ttl_seconds * 2)
         while True:
             fence = await database.run(self.acquire)
             if fence is not None:
+                self._beat()
                 return fence
             if not waiting:
                 _log.info("lease_held_by_another", lease=self._settings.name)
                 waiting = True
             if progress is not None:
-                progress.fail("lease", "another process holds the lease; standing by")
+                progress.fail(_NAME, "another process holds the lease; standing by")
             await clock.sleep(min(1.0, self._settings.ttl_seconds / 5))
 
     async def keep(self, database: Database, clock: Clock) -> None:
@@ -151,8 +157,13 @@ class AdvisoryLease:
             try:
                 async with database.transaction() as connection:
                     await self.renew(connection)
+                self._beat()
             except Transient as error:
                 _log.warning("lease_renewal_failed", lease=self._settings.name, error=str(error))
+
+    def _beat(self) -> None:
+        if self._progress is not None:
+            self._progress.beat(_NAME)
 
     def _parameters(self) -> dict[str, object]:
         return {

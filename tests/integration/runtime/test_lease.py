@@ -115,11 +115,15 @@ async def test_keep__renews_until_another_took_it__then_stops_the_process(
         await asyncio.wait_for(keeping, 2)
 
 
-async def test_standby__waits_and_takes_over_within_the_lease(database: Database) -> None:
+async def test_standby__is_not_ready_until_it_takes_over_within_the_lease(
+    database: Database,
+) -> None:
     progress = Progress(SystemClock())
-    progress.register("lease", 60)
     first, second = lease("a", 0.5), lease("b", 0.5)
     await database.run(first.acquire)
-    waiting = second.wait_until_acquired(database, SystemClock(), progress)
-    assert await asyncio.wait_for(waiting, 3) == 2
+    waiting = asyncio.create_task(second.wait_until_acquired(database, SystemClock(), progress))
+    await asyncio.sleep(0.2)
     assert "standing by" in progress.check("lease").reason
+    assert not progress.ready()
+    assert await asyncio.wait_for(waiting, 3) == 2
+    assert progress.ready()
