@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.builders import a_burn, a_message
 from xstock_cli.bridge import Sent
-from xstock_cli.hands import RELEASED, Hands, hands_of_world
+from xstock_cli.hands import RELEASED, Hands
 from xstock_cli.verify import Auditor
 from xstock_core.ids import Address32, Domain, counter_nonce
 from xstock_core.observation import BurnFinal
@@ -22,41 +21,13 @@ from xstock_devnet.custodian import CUSTODY_FILE
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.plan import GUARDS
 from xstock_devnet.processes import Service, grpc_health
-from xstock_devnet.world import ISSUER_KEY_ID, World
+from xstock_devnet.world import World
 from xstock_runtime.hashing import keccak256
 from xstock_runtime.kafka import MAC_HEADER, mac_of
 from xstock_wire.codec import observation_to_wire
-from xstock_wire.papers import PaperKey
 
 OBSERVATIONS = "xstock.observations.v1"
-SHARE = 10**8
-SYMBOL = "AMZNx"
-
-
-@pytest.fixture
-async def hands(world: World) -> AsyncIterator[Hands]:
-    """Hands on the shared world, with some supply of this file's own asset on two chains."""
-    async with hands_of_world(world.document(), world.registry) as hands:
-        await hands.guards_ready()
-        await _issue_once(world, hands)
-        yield hands
-
-
-async def _issue_once(world: World, hands: Hands) -> None:
-    holder = hands.holder("ethereum", "holder-0")
-    if await holder.shares_of(SYMBOL):
-        return
-    key = PaperKey.from_file(ISSUER_KEY_ID, world.key_file("issuer"))
-    first = await hands.next_order_number(SYMBOL)
-    orders = [
-        await hands.order(SYMBOL, first + n, chain, 100 * SHARE, recipient=holder.address, key=key)
-        for n, chain in enumerate(("ethereum", "bnb"))
-    ]
-    await hands.until(
-        lambda: all(hands.state(one) == RELEASED for one in orders),
-        seconds=60,
-        waiting_for="the supply of these tests to be issued",
-    )
+SYMBOL = "GOOGLx"
 
 
 async def _send(hands: Hands, source: str, destination: str, amount: str) -> Sent:
@@ -232,7 +203,7 @@ async def test_second_relayer__started_by_mistake__sends_nothing_twice_and_takes
         await world.service("relayer").kill9()
         left = await _send(hands, "ethereum", "bnb", "0.5")
         await hands.released(left, seconds=90)
-        await world.service("relayer").start()
+    await world.service("relayer").start()
     await _chains_agree(world, hands)
 
 
