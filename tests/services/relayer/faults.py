@@ -29,7 +29,7 @@ from xstock_core.transfer import Phase
 from xstock_relayer.handlers.sending import SendingLimits
 from xstock_relayer.model import Change, SlotEntry, SlotState
 from xstock_relayer.ports import Books
-from xstock_runtime.errors import Ambiguous, Fatal
+from xstock_runtime.errors import Ambiguous
 
 WorldMaker = Callable[..., World]
 
@@ -423,4 +423,4 @@ class FaultSuite:
         assert len(await world.refresh()) == 2
 
 
-__all__ = ["Fatal", "FaultSuite", "Killed", "WorldMaker"]
+__all__ = ["FaultSuite", "Killed", "WorldMaker"]
