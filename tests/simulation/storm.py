@@ -63,7 +63,7 @@ async def _issue(world: World, checker: Checker) -> None:
     for n, asset in enumerate(ASSETS):
         for _ in range(2):
             await _order(world, asset, world.dice.between(50, 400 + 50 * n))
-    for _ in range(25):
+    for _ in range(16):
         await world.take_turn()
         checker.check_always()
 
@@ -81,6 +81,7 @@ async def _storm(world: World, checker: Checker) -> None:
     """
     strikes = (_strike_nodes, _strike_chains, _strike_network, _strike_processes, _strike_bus)
     over_cap = world.dice.below(STORM_TURNS)
+    world.lazy = True
     for turn in range(STORM_TURNS):
         for strike in strikes:
             strike(world)
@@ -183,5 +184,5 @@ async def _calm(world: World, checker: Checker) -> None:
     for turn in range(CALM_TURNS_MAX):
         await world.take_turn()
         checker.check_always()
-        if turn >= 20 and turn % 5 == 0 and checker.all_ended():
+        if turn >= 12 and turn % 4 == 0 and checker.all_ended():
             return
