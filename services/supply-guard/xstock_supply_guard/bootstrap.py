@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
+from sqlalchemy import text
+
 from xstock_chains.ports import ChainAdmin, ChainReader, ChainWriter, ReleaseCodec, Signer
 from xstock_chains.profiles import (
     Opened,
@@ -54,6 +57,8 @@ from xstock_wire.v1.supply_guard_pb2_grpc import add_SupplyGuardServiceServicer_
 
 PACKAGE = "xstock_supply_guard"
 _SCAN_STALL_SECONDS = 120.0
+_PROCESS_LOCK = 0x7873_746F_636B_6764  # one process of this guard in its own database
+_EXPIRE_LEASE = text("UPDATE lease SET expires = clock_timestamp() WHERE name = :name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +170,12 @@ async def open_database(
     await stack.enter_async_context(database)
     holder = str(SystemRandomness().uuid4())
     lease = AdvisoryLease(
-        LeaseSettings(f"guard/{settings.guard_id}", holder, settings.lease_seconds)
+        LeaseSettings(lease_name(settings.guard_id), holder, settings.lease_seconds)
     )
+    session = await database.connect_raw()
+    stack.callback(session.terminate)
     until = clock.monotonic() + settings.lease_wait_seconds
-    while await database.run(lease.acquire) is None:
+    while not await _take(database, lease, session, settings.guard_id):
         # SECURITY: two writers of one guard could grant the same room under the cap twice (F46).
         if clock.monotonic() >= until:
             raise Fatal(
@@ -185,6 +192,26 @@ async def open_database(
 
     stack.push_async_callback(give_up)
     return database, lease
+
+
+async def _take(
+    database: Database, lease: AdvisoryLease, session: asyncpg.Connection, guard_id: str
+) -> bool:
+    """Whether the lease is ours now.
+
+    The session lock dies with its process: whoever gets it knows that the last holder is gone and
+    need not wait for the lease to run out (a zombie that is not gone is fenced all the same).
+    Without it the lease is taken only once it has run out.
+    """
+    if await session.fetchval("SELECT pg_try_advisory_lock($1)", _PROCESS_LOCK):
+        async with database.transaction() as connection:
+            await connection.execute(_EXPIRE_LEASE, {"name": lease_name(guard_id)})
+    return await database.run(lease.acquire) is not None
+
+
+def lease_name(guard_id: str) -> str:
+    """The writer's lease of a guard."""
+    return f"guard/{guard_id}"
 
 
 async def _serve(

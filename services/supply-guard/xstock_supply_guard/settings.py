@@ -83,7 +83,7 @@ class GuardSettings(ServiceSettings):
         default=1.0, ge=0, le=10, description="how long a review waits for a burn to be scanned"
     )
     lease_seconds: float = Field(
-        default=6.0, ge=1, le=60, description="how long a silent process keeps the writer's lease"
+        default=30.0, ge=1, le=300, description="how long a silent process keeps the writer's lease"
     )
     lease_wait_seconds: float = Field(
         default=20.0, ge=0, le=600, description="how long to stand by for the lease at the start"

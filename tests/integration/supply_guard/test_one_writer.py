@@ -212,3 +212,43 @@ async def test_second_process__at_its_start__refused_until_the_first_is_gone(
     async with AsyncExitStack() as successor:
         _, lease = await open_database(successor, ours, clock)
         assert lease.fence == 2
+
+
+async def test_second_process__the_first_was_killed__takes_over_at_once(
+    guard_database: GuardDatabase,
+) -> None:
+    """F46: a killed process leaves a live lease but no session; its successor need not wait."""
+    url = SecretStr(guard_database.database.url(user=ROLE, driver="postgresql"))
+    ours = settings(database_url=url, lease_wait_seconds=2, lease_seconds=30)
+    clock = SystemClock()
+    async with AsyncExitStack() as first:
+        database, lease = await open_database(first, ours, clock)
+        # As its kernel would: the session is closed, the lease row stays as it is.
+        async with database.transaction() as connection:
+            await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks"
+                    " WHERE locktype = 'advisory' AND database = "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
+            )
+        async with AsyncExitStack() as second:
+            _, taken = await open_database(second, ours, clock)
+            assert taken.fence == 2
+            with pytest.raises(Fatal, match="FENCED"):
+                async with database.transaction() as connection:
+                    await lease.assert_held(connection)
+
+
+async def test_second_process__the_first_is_frozen__waits_for_its_lease_to_run_out(
+    guard_database: GuardDatabase,
+) -> None:
+    """F46, F78: a frozen process keeps its session; only time takes its lease away."""
+    url = SecretStr(guard_database.database.url(user=ROLE, driver="postgresql"))
+    clock = SystemClock()
+    async with AsyncExitStack() as first:
+        brief = settings(database_url=url, lease_wait_seconds=20, lease_seconds=1)
+        await open_database(first, brief, clock)
+        async with AsyncExitStack() as second:
+            _, taken = await open_database(second, brief, clock)
+            assert taken.fence == 2
