@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import local, look
+from xstock_cli.commands import issuing, local, look, move, watch
 
 app = typer.Typer(
     name="xstock",
@@ -47,3 +47,6 @@ app.command()(look.assets)
 app.command()(look.supply)
 app.command()(look.status)
 app.command("explain")(look.explain_reason)
+app.command()(move.transfer)
+app.command()(watch.watch)
+app.command()(issuing.issue)

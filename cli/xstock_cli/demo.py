@@ -39,7 +39,7 @@ class Stage(Protocol):
 
 
 SHARE: Final = 10**8
-ISSUED: Final = ("TSLAx", "NVDAx", "SPYx", "GOOGLx")
+ISSUED: Final = ("TSLAx", "NVDAx", "SPYx", "COINx")
 ISSUE_SHARES: Final = 500
 OVER_CAP: Final = ("AAPLx", 20_000)
 ORDER_SECONDS: Final = 600
@@ -191,7 +191,7 @@ class Demo:
     async def _kill_services(self, chains: list[str]) -> None:
         self.say("act 5: kill -9 the relayer and guard-2 with transfers under way")
         burns = await asyncio.gather(
-            self._send(chains[0], chains[2], "GOOGLx", "4"),
+            self._send(chains[0], chains[2], "COINx", "4"),
             self._send(chains[1], chains[0], "TSLAx", "5"),
             self._send(chains[2], chains[1], "NVDAx", "6"),
         )

@@ -12,7 +12,7 @@ import grpc
 
 from xstock_chains.registry import InvalidRegistry
 from xstock_core.ids import InvalidId
-from xstock_core.refusal import Reason
+from xstock_core.refusal import REASONS, Disposition, ReasonFacts, Who
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, ServiceError, Transient
 from xstock_runtime.grpc_errors import CallRefused
 
@@ -60,11 +60,19 @@ _USAGE_REASONS: Final = (
     "RESUME_TOKEN_INVALID",
     "RESUME_TOKEN_EXPIRED",
     "RESUME_FILTER_MISMATCH",
+    "HALT_UNKNOWN",
 )
 
+
+def _exit_of_wait(facts: ReasonFacts) -> Exit:
+    """What only time must end may be tried again; the rest needs somebody to act."""
+    by_itself = facts.disposition is Disposition.HOLD and facts.who is Who.NOBODY
+    return Exit.RETRY if by_itself else Exit.REFUSED
+
+
 REASON_EXITS: Final[Mapping[str, Exit]] = {
+    **{reason.value: _exit_of_wait(facts) for reason, facts in REASONS.items()},
     **dict.fromkeys(_USAGE_REASONS, Exit.USAGE),
-    **dict.fromkeys((reason.value for reason in Reason), Exit.REFUSED),
     "ROUTE_CLOSED": Exit.REFUSED,
     "CHECK_FAILED": Exit.REFUSED,
     "QUOTE_EXPIRED": Exit.FAILED,

@@ -50,6 +50,11 @@ class Follower:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    @property
+    def connected(self) -> bool:
+        """True once the stream has answered: whatever changes from then on will be told."""
+        return bool(self._token)
+
     def by_tx(self, tx: str) -> bridge_pb2.Transfer | None:
         """The transfer to which a transaction (in the chain's own text form) belongs."""
         for transfer in self.transfers.values():
@@ -87,6 +92,7 @@ class Follower:
 
     def _take(self, frame: bridge_pb2.WatchTransfersResponse) -> None:
         self._token = frame.resume_token
+        self._moved.set()
         if frame.WhichOneof("frame") != "event":
             return
         transfer = frame.event.transfer
@@ -94,6 +100,5 @@ class Follower:
         if known is not None and known.revision >= transfer.revision:
             return
         self.transfers[transfer.id] = transfer
-        self._moved.set()
         if self.changed is not None:
             self.changed(transfer)

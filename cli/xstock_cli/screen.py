@@ -60,13 +60,20 @@ class Screen:
         """A table for people; nothing with --json. `right` names columns of figures."""
         if self.as_json:
             return
-        table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+        heading = Text(title) if title else None
+        table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
         for name in columns:
             table.add_column(Text(name), justify="right" if name in right else "left")
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
         self.out.print(table)
 
-    def facts(self, title: str, pairs: Mapping[str, str]) -> None:
+    def facts(self, pairs: Mapping[str, str | Text]) -> None:
         """Name and value, one a line, for people; nothing with --json."""
-        self.table(title, ("", ""), [(name, value) for name, value in pairs.items() if value])
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in pairs.items():
+            if value:
+                table.add_row(name, value if isinstance(value, Text) else Text(value))
+        self.out.print(table)

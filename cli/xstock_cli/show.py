@@ -34,8 +34,10 @@ def state_word(transfer: bridge_pb2.Transfer) -> str:
 
 def state_name(transfer: bridge_pb2.Transfer) -> str:
     """The state, with the reason it waits for."""
-    reason = transfer.waiting_for.reason
-    return f"{state_word(transfer)} ({reason})" if reason else state_word(transfer)
+    detail = transfer.waiting_for.reason
+    if not detail and transfer.blocks_to_final:
+        detail = f"{transfer.blocks_to_final} blocks to final"
+    return f"{state_word(transfer)} ({detail})" if detail else state_word(transfer)
 
 
 def state_text(transfer: bridge_pb2.Transfer) -> Text:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from xstock_cli.bridge import Bridge
-from xstock_cli.exits import Exit
+from xstock_cli.exits import Exit, StillPending
 from xstock_cli.follow import Follower
 from xstock_cli.plain import enum_word
 from xstock_cli.screen import Screen
 from xstock_cli.show import describe, share_text, state_text, when
+from xstock_core.ids import Domain
 from xstock_runtime.clock import Clock, SystemClock
+from xstock_runtime.grpc_errors import CallRefused
 from xstock_wire.v1 import bridge_pb2
 
 RELEASED: Final = bridge_pb2.TRANSFER_STATE_RELEASED
@@ -46,74 +48,92 @@ async def follow_to_the_end(
     refusals: Collection[str] = (),
     clock: Clock | None = None,
 ) -> Ended:
-    """Follow until it is terminal, needs people, waits for one of `refusals`, or time is up."""
+    """Follow until it is terminal, needs people, waits for one of `refusals`, or time is up.
+
+    Raises StillPending if the bridge has not shown the transfer by then.
+    """
     clock = clock or SystemClock()
     began = clock.monotonic()
+    known: list[bridge_pb2.Transfer] = []
 
     def show(transfer: bridge_pb2.Transfer) -> None:
+        known.append(transfer)
         say(f"  {clock.monotonic() - began:6.1f} s  {describe(transfer)}")
 
-    wanted = bridge_pb2.TransferFilter(transfer_ids=[transfer_id])
-    current = await _now(bridge, transfer_id)
-
-    def newest() -> bridge_pb2.Transfer:
-        return follower.transfers.get(transfer_id, current)
-
     def ended() -> bool:
-        transfer = newest()
-        refused = transfer.waiting_for.reason in refusals
-        return transfer.terminal or transfer.state in NEEDS_PEOPLE or refused
+        return bool(known) and _over(known[-1], refusals)
 
+    wanted = bridge_pb2.TransferFilter(transfer_ids=[transfer_id])
     async with Follower(bridge, clock, wanted, changed=show) as follower:
-        if not ended():
-            try:
-                await follower.until(ended, seconds=timeout_seconds, waiting_for="its end")
-            except TimeoutError:
-                # The stream shows what moves; a transfer that ended before we came is asked for.
-                current = await _now(bridge, transfer_id)
-                return Ended(current, exit_of_transfer(current))
-        transfer = newest()
-    if transfer.waiting_for.reason in refusals:
-        return Ended(transfer, Exit.REFUSED)
-    return Ended(transfer, exit_of_transfer(transfer))
+        try:
+            await follower.until(
+                lambda: follower.connected, seconds=timeout_seconds, waiting_for="the stream"
+            )
+            # The stream begins with open transfers: one that has ended by now is asked for.
+            known[:0] = await _now(bridge, transfer_id)
+            left = timeout_seconds - (clock.monotonic() - began)
+            await follower.until(ended, seconds=left, waiting_for="the end of the transfer")
+        except TimeoutError:
+            known += await _now(bridge, transfer_id)
+    if not known:
+        text = f"the bridge shows no transfer {transfer_id.hex()} after {timeout_seconds:g} s"
+        raise StillPending(f"{text}; look with: xstock status {transfer_id.hex()}")
+    newest = max(known, key=lambda one: one.revision)
+    refused = newest.waiting_for.reason in refusals
+    return Ended(newest, Exit.REFUSED if refused else exit_of_transfer(newest))
 
 
-async def _now(bridge: Bridge, transfer_id: bytes) -> bridge_pb2.Transfer:
+def _over(transfer: bridge_pb2.Transfer, refusals: Collection[str]) -> bool:
+    waits_in_vain = transfer.waiting_for.reason in refusals
+    return transfer.terminal or transfer.state in NEEDS_PEOPLE or waits_in_vain
+
+
+async def _now(bridge: Bridge, transfer_id: bytes) -> list[bridge_pb2.Transfer]:
+    """The transfer as the gateway has it; none if it has not heard of it yet."""
     request = bridge_pb2.GetTransferRequest(transfer_id=transfer_id)
-    answer: bridge_pb2.GetTransferResponse = await bridge.ask("GetTransfer", request)
-    return answer.transfer
+    try:
+        answer = await bridge.ask("GetTransfer", request)
+    except CallRefused as error:
+        if error.code == "TRANSFER_NOT_FOUND":
+            return []
+        raise
+    return [answer.transfer]
 
 
 def print_transfer(screen: Screen, transfer: bridge_pb2.Transfer) -> None:
     """Everything a person wants to know of one transfer."""
     now = SystemClock().unix_ms()
     waiting = transfer.waiting_for
-    who = enum_word(bridge_pb2.Who.DESCRIPTOR, waiting.who).lower()
+    who = enum_word(bridge_pb2.Who.DESCRIPTOR, waiting.who).lower() if waiting.reason else ""
     screen.facts(
-        "",
         {
             "transfer": transfer.id.hex(),
             "what": f"{share_text(transfer.shares)} shares of {transfer.symbol}",
+            "state": state_text(transfer),
             "route": f"{transfer.source} → {transfer.destination}",
             "recipient": transfer.recipient,
             "refund to": transfer.refund_to,
             "tokens now": enum_word(bridge_pb2.FundsAt.DESCRIPTOR, transfer.funds_at),
             "waits for": waiting.reason and f"{waiting.reason}: {waiting.text}",
             "until": when(waiting.until, now),
-            "who can act": "" if who == "unspecified" else who,
+            "who can act": who,
             "what to do": waiting.action,
             "to final": f"{transfer.blocks_to_final} blocks" if transfer.blocks_to_final else "",
             "updated": when(transfer.updated_at, now),
         },
     )
-    if not screen.as_json:
-        screen.out.print("state       ", state_text(transfer), sep="")
     rows = [
-        (step.kind, str(step.chain or ""), when(step.at, now), _block(step), step.tx, step.note)
+        (step.kind, _chain(step.chain), when(step.at, now), _block(step), step.tx, step.note)
         for step in transfer.steps
     ]
     columns = ("step", "chain", "at", "block", "transaction", "")
     screen.table("", columns, rows, right=("block",))
+
+
+def _chain(domain: int) -> str:
+    """The chain's usual name; the number of one that we do not know."""
+    known = {int(one): one.name.lower() for one in Domain}
+    return known.get(domain, str(domain)) if domain else ""
 
 
 def _block(step: bridge_pb2.Step) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xstock_chains.ports import ChainReader, Cursor
 from xstock_chains.profiles import open_reader
 from xstock_chains.registry import Registry
-from xstock_core.amount import SHARE_DECIMALS
+from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
 from xstock_core.ids import AssetId, Domain
 from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import BurnFinal, Observation, ReleaseFinal
@@ -58,11 +58,14 @@ class SupplyCheck:
     guard: str
     on_chain: int
     in_ledger: int
+    resolution: int = 1
+    """Share units that one displayed unit of the token stands for: below a multiplier of 1 a
+    token's total supply cannot say more exactly what it holds, and its reading is the least."""
 
     @property
     def equal(self) -> bool:
-        """True when they agree to the last unit."""
-        return self.on_chain == self.in_ledger
+        """True when they agree to the last unit that the token can show; never more on chain."""
+        return 0 <= self.in_ledger - self.on_chain < self.resolution
 
 
 class Auditor:
@@ -96,16 +99,18 @@ class Auditor:
                 cursor, more = page.cursor, page.more
         return facts
 
-    async def supply(self) -> dict[tuple[Domain, AssetId], int]:
-        """The supply of every asset per chain, less the bridge's inventory, token units."""
-        found: dict[tuple[Domain, AssetId], int] = {}
+    async def supply(self) -> dict[tuple[Domain, AssetId], tuple[int, int]]:
+        """Per chain and asset: supply less the bridge's inventory in token units, and the
+        resolution of that reading."""
+        found: dict[tuple[Domain, AssetId], tuple[int, int]] = {}
         for chain, reader in self._readers.items():
             entry = self._registry.chain(chain)
             assets = [one.id for one in self._registry.assets if one.on(entry.name) is not None]
             reading = await reader.read_supply(assets)
             for supply in reading.supplies:
                 units = supply.token_units - supply.bridge_inventory_units
-                found[(chain, supply.asset)] = units
+                resolution = max(1, -(-MULTIPLIER_ONE // supply.multiplier))
+                found[(chain, supply.asset)] = (units, resolution)
         return found
 
     async def compare(
@@ -120,14 +125,14 @@ class Auditor:
                 for asset in ledger.assets
                 for chain in asset.chains
             }
-            for (chain, asset_id), units in on_chain.items():
+            for (chain, asset_id), (units, resolution) in on_chain.items():
                 entry = self._registry.asset(asset_id)
                 deployment = entry.on(self._registry.chain(chain).name)
                 decimals = SHARE_DECIMALS if deployment is None else deployment.decimals
                 shares, _ = in_ledger.get((int(chain), bytes(asset_id)), (0, 0))
                 expected = shares * 10 ** (decimals - SHARE_DECIMALS)
                 name = self._registry.chain(chain).name
-                checks.append(SupplyCheck(name, entry.symbol, guard, units, expected))
+                checks.append(SupplyCheck(name, entry.symbol, guard, units, expected, resolution))
         return checks
 
 

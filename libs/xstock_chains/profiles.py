@@ -23,7 +23,7 @@ from xstock_chains.ports import (
 )
 from xstock_chains.quorum import Quorum
 from xstock_chains.registry import Family, InvalidRegistry, Registry
-from xstock_core.ids import Domain
+from xstock_core.ids import Address32, Domain
 from xstock_runtime.clock import Clock
 
 T = TypeVar("T")
@@ -253,6 +253,26 @@ def open_codec(registry: Registry, chain: Domain | str) -> ReleaseCodec:
         from xstock_chains.evm import doors
 
         return doors.codec(registry)
+    raise _no_adapter(family)
+
+
+def parse_address(registry: Registry, chain: Domain | str, text: str) -> Address32:
+    """The wire form of an address text of this chain; raises InvalidId. Needs no node."""
+    family = registry.chain(chain).family
+    if family == "evm":
+        from xstock_chains.evm import address
+
+        return address.to_wire(address.parse_text(text))
+    raise _no_adapter(family)
+
+
+def show_address(registry: Registry, chain: Domain | str, wire: Address32) -> str:
+    """The chain's own text of a wire address, with checksum. Needs no node."""
+    family = registry.chain(chain).family
+    if family == "evm":
+        from xstock_chains.evm import address
+
+        return address.checksummed(address.from_wire(wire))
     raise _no_adapter(family)
 
 
