@@ -106,7 +106,7 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
             progress=progress,
         )
         loops = JournalLoops(store, wakeups, clock, settings.retention_days)
-        server = _server(settings, handlers, progress, counted)
+        server = grpc_server(settings, handlers, progress, counted)
         await server.start()
         await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
         yield Service(
@@ -173,9 +173,10 @@ def client_tls(settings: GatewaySettings) -> ClientTls | None:
     return ClientTls(authority, certificate, key)
 
 
-def _server(
+def grpc_server(
     settings: GatewaySettings, handlers: Handlers, progress: Progress, counted: GatewayMetrics
 ) -> GrpcServer:
+    """The partner API's server over these handlers, not started."""
     tls = client_tls(settings)
     methods = [
         f"/{_SERVICE}/{method.name}"
