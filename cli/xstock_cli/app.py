@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import issuing, local, look, move, watch
+from xstock_cli.commands import doctor, issuing, local, look, move, operate, watch
 
 app = typer.Typer(
     name="xstock",
@@ -50,3 +50,7 @@ app.command("explain")(look.explain_reason)
 app.command()(move.transfer)
 app.command()(watch.watch)
 app.command()(issuing.issue)
+app.command()(operate.halt)
+app.command()(operate.resume)
+app.command()(operate.halts)
+app.command()(doctor.doctor)
