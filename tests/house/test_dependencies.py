@@ -1,7 +1,9 @@
 """What is installed is pinned by hash, names no place it comes from, and has a floor below it."""
 
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from tests.house import sources
@@ -77,3 +79,33 @@ def test_rule__unhashed_package_and_named_place__are_seen() -> None:
     assert unhashed("a==1 \\\n    --hash=sha256:00\nb==2\n") == ["b==2"]
     assert PLACE.findall("--index-url https://example.org/simple") != []
     assert not FLOOR.match("web3")
+
+
+def undeclared(imported: set[str], declared: set[str], providers: dict[str, list[str]]) -> set[str]:
+    """Return the imported modules that no declared distribution brings."""
+    return {
+        module
+        for module in imported
+        if not {name.lower().replace("_", "-") for name in providers.get(module, [])} & declared
+    }
+
+
+def test_imports__of_other_peoples_code__are_declared() -> None:
+    data = project()
+    declared = {
+        re.split(r"[\[><=]", one)[0].lower()
+        for one in (*data["dependencies"], *data["optional-dependencies"]["dev"])
+    }
+    own = ("xstock_", "tests")
+    imported = {
+        name.split(".")[0]
+        for path in sources.python_files(*sources.PRODUCT, "tests", "scripts")
+        for name in sources.imported_names(sources.tree(path)).values()
+    }
+    foreign = {name for name in imported - set(sys.stdlib_module_names) if not name.startswith(own)}
+    assert undeclared(foreign, declared, dict(packages_distributions())) == set()
+
+
+def test_rule__undeclared_import__is_seen() -> None:
+    providers = {"yaml": ["PyYAML"], "left_pad": ["left-pad"]}
+    assert undeclared({"yaml", "left_pad"}, {"pyyaml"}, providers) == {"left_pad"}
