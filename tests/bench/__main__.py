@@ -8,13 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.bench.backfill import backfill
 from tests.bench.end_to_end import end_to_end
 from tests.bench.gas import gas
+from tests.bench.guard import guard
 from tests.bench.result import Result, show, write
 
 Bench = Callable[[Path], Awaitable[dict[str, Result]]]
 BENCHES: dict[str, Bench] = {
     "gas": gas,
+    "guard": guard,
+    "backfill": backfill,
     "end_to_end": end_to_end,
 }
 
