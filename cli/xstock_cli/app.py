@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import doctor, issuing, local, look, move, operate, watch
+from xstock_cli.commands import deploying, doctor, issuing, local, look, move, operate, watch
 
 app = typer.Typer(
     name="xstock",
@@ -54,3 +54,4 @@ app.command()(operate.halt)
 app.command()(operate.resume)
 app.command()(operate.halts)
 app.command()(doctor.doctor)
+app.command()(deploying.deploy)

@@ -14,14 +14,12 @@ from xstock_chains.evm.address import checksummed, parse_text
 from xstock_chains.evm.deploy import (
     DeployPlan,
     DeployState,
-    DeployStep,
     EvmDeployment,
-    StepState,
     TokenPlan,
 )
 from xstock_chains.evm.rpc import Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
-from xstock_chains.ports import PreparedTx, SendSlot
+from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.plan import AGENT, DEPLOYER, THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed

@@ -6,10 +6,10 @@ An adapter promises ordered, gap-free, final pages or raises; it never guesses. 
 these ports (`Quorum`, `Metered`), not code inside adapters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.message import TransferMessage
@@ -225,6 +225,55 @@ class SelfTest:
         return tuple(check for check in self.checks if check.passed is not True)
 
 
+class StepState(Enum):
+    """How a step of a deployment stands."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    ALREADY = "already"
+    WAITING = "waiting"
+    """Somebody else must act; the step's detail says who and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployStep:
+    """One thing that was done, would be done, or must be done by somebody else."""
+
+    name: str
+    state: StepState
+    detail: str = ""
+    tx: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetOrder:
+    """An asset to put on a chain: its token's text, or none for a test token of our own."""
+
+    symbol: str
+    token: str | None = None
+    multiplier: int = 10**18
+    minimum_shares: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentOrder:
+    """A bridge to put on one chain; addresses in the chain's own text form."""
+
+    chain: str
+    domain: Domain
+    network_id: int
+    guards: tuple[str, ...]
+    threshold: int
+    agent: str
+    assets: tuple[AssetOrder, ...]
+    block_time_ms: int
+    batch_items_max: int
+    admin: str | None = None
+    """Who may change it later; None means the deploying key."""
+    delay_seconds: int = 86_400
+    take_roles: bool = True
+
+
 class ChainReader(Protocol):
     """Reads one chain; every answer is final by that chain's own rule unless it says not."""
 
@@ -256,6 +305,16 @@ class ChainReader(Protocol):
 
     async def is_final(self, block: BlockRef) -> bool | None:
         """True if this very block is final; False if another one is; None if not yet known."""
+        ...
+
+
+@runtime_checkable
+class TxInspector(Protocol):
+    """What a reader may do besides: say where anybody's transaction stands. For people, never
+    for money: what counts is `re_observe`."""
+
+    async def inspect(self, tx: TxRef) -> TxStatus | None:
+        """PENDING, INCLUDED or FINAL with its success; None when no node asked knows it."""
         ...
 
 
@@ -379,4 +438,20 @@ class Holder(Protocol):
 
     async def shares_of(self, symbol: str) -> int:
         """What the holder has of an asset, in the token's own share units."""
+        ...
+
+
+class Deployment(Protocol):
+    """Puts a bridge on one chain; may be stopped anywhere and run again."""
+
+    def run(self, *, dry_run: bool = False) -> AsyncIterator[DeployStep]:
+        """Do what is missing, yielding each step; raises Fatal on another chain's state."""
+        ...
+
+    def chain_entry(self) -> dict[str, Any]:
+        """The chain's entry for the registry file, once `run` has ended."""
+        ...
+
+    def asset_entries(self) -> dict[str, dict[str, Any]]:
+        """symbol -> this chain's deployment of the asset for the registry file."""
         ...

@@ -17,6 +17,8 @@ from xstock_chains.ports import (
     ChainAdmin,
     ChainReader,
     ChainWriter,
+    Deployment,
+    DeploymentOrder,
     Holder,
     ReleaseCodec,
     Signer,
@@ -253,6 +255,23 @@ def open_codec(registry: Registry, chain: Domain | str) -> ReleaseCodec:
         from xstock_chains.evm import doors
 
         return doors.codec(registry)
+    raise _no_adapter(family)
+
+
+def open_deployment(
+    order: DeploymentOrder,
+    url: str,
+    key_file: Path,
+    state_file: Path | None,
+    clock: Clock,
+) -> Opened[Deployment]:
+    """A deployment on one node; the state file makes it resumable, None only looks."""
+    family = PROFILES[order.domain].family
+    if family == "evm":
+        from xstock_chains.evm import doors
+
+        deployment, rpc = doors.deployment(order, url, key_file, state_file, clock)
+        return Opened[Deployment](deployment, (rpc.aclose,))
     raise _no_adapter(family)
 
 

@@ -11,7 +11,6 @@ Knows no command line: it yields steps, the caller shows them.
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.evm.signer import LocalSigner
-from xstock_chains.ports import PreparedTx, SendSlot
+from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
 from xstock_core.ids import AssetId, Domain, asset_id
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
@@ -35,25 +34,6 @@ _RECEIPT_TRIES: Final = 1200
 _RECEIPT_WAIT_SECONDS: Final = 0.1
 _RESEND_EVERY_TRIES: Final = 50
 _ONE: Final = 10**18
-
-
-class StepState(Enum):
-    """How a step stands."""
-
-    PLANNED = "planned"
-    DONE = "done"
-    ALREADY = "already"
-    WAITING = "waiting"
-
-
-@dataclass(frozen=True, slots=True)
-class DeployStep:
-    """One thing that was done, would be done, or must be done by somebody else."""
-
-    name: str
-    state: StepState
-    detail: str = ""
-    tx: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +372,9 @@ class EvmDeployment:
             text = f"{action.name}: transaction {sent['hash']} failed; see its trace"
             raise InvalidMessage("DEPLOY_REVERTED", text, {"tx": sent["hash"]})
         self._note_creation(action)
-        return DeployStep(action.name, StepState.DONE, sent["address"], sent["hash"])
+        created = bytes.fromhex(sent["address"])
+        detail = f"at {checksummed(created)}" if created else ""
+        return DeployStep(action.name, StepState.DONE, detail, sent["hash"])
 
     def _note_creation(self, action: _Action) -> None:
         if action.to is None:
