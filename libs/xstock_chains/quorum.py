@@ -11,10 +11,19 @@ here: guards meet that with disjoint providers (F01).
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
-from xstock_chains.ports import ChainReader, Cursor, Page, Progress, SupplyReading
+from xstock_chains.ports import (
+    ChainReader,
+    Cursor,
+    Page,
+    Progress,
+    SupplyReading,
+    TxInspector,
+    TxState,
+    TxStatus,
+)
 from xstock_core.ids import AssetId
 from xstock_core.invariants import threshold_sane
 from xstock_core.observation import BlockRef, Observation, TxRef
@@ -129,6 +138,21 @@ class Quorum:
         support = {name for name, given in told.items() if given}
         support |= await self._ask_deniers(tx, claim, told)
         return claim if len(support) >= self._threshold(len(told)) else ()
+
+    async def inspect(self, tx: TxRef) -> TxStatus | None:
+        """Where a transaction stands by enough providers; final only by their common word."""
+        about = f"the fate of transaction {tx.id.hex()}"
+        answers = await self._ask(about, lambda reader: _inspect(reader, tx))
+        self._require(answers.given, about)
+        told = list(answers.given.values())
+        for status in told:
+            if status is not None and told.count(status) >= self._threshold(len(told)):
+                return status
+        known = [status for status in told if status is not None]
+        included = next((one for one in known if one.state is not TxState.PENDING), None)
+        if included is not None:
+            return replace(included, state=TxState.INCLUDED)
+        return known[0] if known else None
 
     async def read_pending(self) -> Sequence[Progress]:
         """Burns that enough providers see above the final head; advisory."""
@@ -337,6 +361,12 @@ async def _cancel(tasks: "Sequence[asyncio.Future[Any]] | Any") -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _inspect(reader: ChainReader, tx: TxRef) -> TxStatus | None:
+    if not isinstance(reader, TxInspector):
+        raise Transient("INSPECT_UNSUPPORTED", "this reader cannot look at any transaction")
+    return await reader.inspect(tx)
 
 
 def _require_strong(configured: int, needed: int, names: Sequence[str]) -> None:

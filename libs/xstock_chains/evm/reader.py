@@ -22,7 +22,15 @@ from xstock_chains.evm.evidence import Evidence, Found
 from xstock_chains.evm.heads import Anchor, FinalChain, Header, block_call, parse_header
 from xstock_chains.evm.logs import Log, LogFilter, in_order, merge_logs, parse_logs
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
-from xstock_chains.ports import AssetSupply, Cursor, Page, Progress, SupplyReading
+from xstock_chains.ports import (
+    AssetSupply,
+    Cursor,
+    Page,
+    Progress,
+    SupplyReading,
+    TxState,
+    TxStatus,
+)
 from xstock_core.ids import AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import InvalidMessage, ServiceError, Transient
@@ -298,6 +306,21 @@ class EvmReader:
         logs = merge_logs([receipt.get("logs")])
         found = self.evidence.observe({header.number: header}, logs)
         return tuple(observation for _, observation in found)
+
+    async def inspect(self, tx: TxRef) -> TxStatus | None:
+        """Where a transaction stands on this node; see `TxInspector`."""
+        receipt = await self._rpc.call("eth_getTransactionReceipt", hex_of(tx.id))
+        if receipt is None:
+            known = await self._rpc.call("eth_getTransactionByHash", hex_of(tx.id))
+            return None if known is None else TxStatus(TxState.PENDING)
+        block_hash = hex_of(data_of(receipt.get("blockHash"), "receipt.blockHash", 32))
+        raw = await self._rpc.call("eth_getBlockByHash", block_hash, False)  # noqa: FBT003
+        if raw is None:
+            raise Transient("NODE_BEHIND", f"{self._rpc.host} does not show block {block_hash}")
+        block = parse_header(raw).ref(self.chain.domain)
+        final = await self._final.is_final(block) is True
+        state = TxState.FINAL if final else TxState.INCLUDED
+        return TxStatus(state, self.succeeded(receipt), block)
 
     def succeeded(self, receipt: Mapping[str, Any]) -> bool:
         """SECURITY: a failed transaction has no effects, whatever logs a node shows for it."""

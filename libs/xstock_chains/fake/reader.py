@@ -12,7 +12,15 @@ from typing import Final
 
 from xstock_chains.fake.chain import FakeBlock
 from xstock_chains.fake.node import FakeNode, View
-from xstock_chains.ports import AssetSupply, Cursor, Page, Progress, SupplyReading
+from xstock_chains.ports import (
+    AssetSupply,
+    Cursor,
+    Page,
+    Progress,
+    SupplyReading,
+    TxState,
+    TxStatus,
+)
 from xstock_core.ids import AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -72,6 +80,17 @@ class FakeReader:
         if block is None or block.ref.number > view.final.number:
             return ()
         return tuple(o for o in _checked_events(block) if o.place.tx == tx)
+
+    async def inspect(self, tx: TxRef) -> TxStatus | None:
+        """Where a transaction stands on this node; see `TxInspector`."""
+        self._require_chain(tx.chain)
+        view = await self._node.view("inspect")
+        block, outcome = view.find(tx.id), view.outcome(tx.id)
+        if block is None or outcome is None:
+            return TxStatus(TxState.PENDING) if view.waiting(tx.id) else None
+        final = block.ref.number <= view.final.number
+        state = TxState.FINAL if final else TxState.INCLUDED
+        return TxStatus(state, outcome.succeeded, block.ref)
 
     async def read_pending(self) -> Sequence[Progress]:
         """Burns above the final head."""

@@ -3,7 +3,7 @@
 import sys
 
 from xstock_runtime.service import run_service
-from xstock_watcher.bootstrap import bootstrap
+from xstock_watcher.bootstrap import approval, bootstrap
 from xstock_watcher.entrypoints.approve import approve
 from xstock_watcher.settings import WatcherSettings
 
@@ -11,7 +11,7 @@ from xstock_watcher.settings import WatcherSettings
 def main() -> None:
     """Start the watcher, or take one approval."""
     if sys.argv[1:2] == ["approve"]:
-        sys.exit(approve(sys.argv[2:], WatcherSettings))
+        sys.exit(approve(sys.argv[2:], approval))
     run_service("watcher", WatcherSettings, bootstrap)
 
 

@@ -15,11 +15,12 @@ from xstock_runtime.metrics import Metrics, MetricsServer
 from xstock_runtime.migrations import check_current
 from xstock_runtime.outbox import OutboxPump
 from xstock_runtime.service import Service
+from xstock_runtime.settings import load
 from xstock_watcher.adapters.postgres import PostgresWatcherStore
 from xstock_watcher.adapters.progress import KafkaProgressBus
 from xstock_watcher.entrypoints.grpc_api import WatcherService
 from xstock_watcher.entrypoints.loops import SCAN, WatcherLoops
-from xstock_watcher.handlers import WatcherHandlers
+from xstock_watcher.handlers import APPROVALS_NEEDED, WatcherHandlers
 from xstock_watcher.metrics import WatcherMetrics
 from xstock_watcher.settings import WatcherSettings
 from xstock_wire.reasons import error_table
@@ -79,7 +80,7 @@ async def bootstrap(settings: WatcherSettings) -> AsyncIterator[Service]:
                 settings.provider_quorum or len(admins) // 2 + 1,
             ),
         )
-        pump = OutboxPump(database, producer, clock)
+        pump = OutboxPump(database, producer, clock, progress=progress)
         server = _server(settings, handlers, registry.deployment_id, progress, clock)
         await server.start()
         await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
@@ -94,6 +95,17 @@ async def bootstrap(settings: WatcherSettings) -> AsyncIterator[Service]:
             },
             drain=(("grpc", server.drain),),
         )
+
+
+async def approval(halt: str, by: str) -> bool:
+    """One approval, kept in the database of the watcher that the environment names."""
+    settings = load(WatcherSettings)
+    registry = load_registry(settings.registry_path)
+    database = DatabaseSettings(settings.database_url.get_secret_value())
+    async with Database(database, SystemClock(), SystemRandomness()) as opened:
+        domain = registry.chain(settings.chain).domain
+        store = PostgresWatcherStore(opened, domain, registry.deployment_id)
+        return await store.approve_clearing(halt, by, APPROVALS_NEEDED)
 
 
 def _server(

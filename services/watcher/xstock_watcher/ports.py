@@ -1,11 +1,15 @@
 """What the watcher needs from outside: a store for what it saw, a bus for advisory progress."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from xstock_chains.ports import Cursor, Page, Progress
 from xstock_core.observation import BlockRef, Observation, TxRef
+from xstock_runtime.errors import Fatal
+
+_NAME = re.compile(r"[\w .@-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class WatcherStore(Protocol):
 
         Returns how many observations were new. Raises Ambiguous CURSOR_MOVED if the cursor is
         no longer `before`: another instance was faster, and the caller must start again from
-        `position`.
+        `position`. Raises Fatal WATCHER_HALTED, and keeps nothing, while a halt is latched.
         """
         ...
 
@@ -70,8 +74,34 @@ class WatcherStore(Protocol):
         ...
 
     async def approve_clearing(self, halt_id: str, by: str, needed: int) -> bool:
-        """Add one approval; True when `needed` different people have approved: cleared."""
+        """Add one approval; True when `needed` different people have approved: cleared.
+
+        Raises Fatal BAD_APPROVER or NO_SUCH_HALT.
+        """
         ...
+
+
+def approver(by: str) -> str:
+    """The one spelling of a person's name; raises Fatal BAD_APPROVER."""
+    name = " ".join(by.split()).casefold()
+    if not _NAME.fullmatch(name):
+        raise Fatal("BAD_APPROVER", f"by: {by!r} is not a name; give 1 to 64 letters or digits")
+    return name
+
+
+def no_such_halt(halt_id: str) -> Fatal:
+    """The answer to an approval of something else than the halt in force."""
+    return Fatal("NO_SUCH_HALT", f"halt: {halt_id!r} is not in force; the watcher's log names it")
+
+
+def halted(halt: LatchedHalt, approvals_needed: int = 2) -> Fatal:
+    """Why nothing goes on while this halt is latched, and what clears it."""
+    return Fatal(
+        "WATCHER_HALTED",
+        f"halt {halt.id} ({halt.code}: {halt.detail}) is latched; when the cause is "
+        f"understood, {approvals_needed} people run: xstock-watcher approve {halt.id} --by NAME",
+        {"halt": halt.id, "cause": halt.code},
+    )
 
 
 class ProgressBus(Protocol):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from xstock_chains.ports import Cursor, Page, Progress
 from xstock_core.ids import Domain
 from xstock_core.observation import BlockRef, ObservationId, TxRef, observation_id
-from xstock_runtime.errors import Ambiguous, Fatal
-from xstock_watcher.ports import LatchedHalt, Numbered, Position
+from xstock_runtime.errors import Ambiguous
+from xstock_watcher.ports import LatchedHalt, Numbered, Position, approver, halted, no_such_halt
 
 
 @dataclass(slots=True)
@@ -28,6 +28,8 @@ class MemoryWatcherStore:
 
     async def save_page(self, before: Cursor, page: Page) -> int:
         """Keep a page and hand on what is new."""
+        if self._halt is not None:
+            raise halted(self._halt)
         position = await self.position()
         if position.cursor != before:
             raise Ambiguous("CURSOR_MOVED", "another instance of this watcher moved the cursor")
@@ -65,10 +67,10 @@ class MemoryWatcherStore:
 
     async def approve_clearing(self, halt_id: str, by: str, needed: int) -> bool:
         """Add one name; cleared when `needed` different ones are there."""
-        halt = self._halt
+        name, halt = approver(by), self._halt
         if halt is None or halt.id != halt_id:
-            raise Fatal("NO_SUCH_HALT", f"halt: {halt_id!r} is not in force")
-        names = tuple(sorted({*halt.approvals, by.strip()}))
+            raise no_such_halt(halt_id)
+        names = tuple(sorted({*halt.approvals, name}))
         cleared = len(names) >= needed
         self._halt = (
             None if cleared else LatchedHalt(halt.id, halt.code, halt.detail, halt.at_ms, names)

@@ -1,6 +1,5 @@
 """The watcher's memory in PostgreSQL: a page is one transaction and four statements."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from xstock_runtime.database import Database, insert_many
 from xstock_runtime.errors import Ambiguous, Fatal
 from xstock_runtime.kafka import Record
 from xstock_runtime.outbox import Outbox
-from xstock_watcher.ports import LatchedHalt, Numbered, Position
+from xstock_watcher.ports import LatchedHalt, Numbered, Position, approver, halted, no_such_halt
 from xstock_wire.codec import (
     block_from_wire,
     block_to_wire,
@@ -65,6 +64,9 @@ class PostgresWatcherStore:
     async def save_page(self, before: Cursor, page: Page) -> int:
         """Keep a page; raises Ambiguous CURSOR_MOVED when another instance was faster."""
         async with self._database.transaction() as connection:
+            halt = await _halt_row(connection)
+            if halt is not None:
+                raise halted(_latched(halt))
             row = await _position_row(connection, lock=True)
             found, sequence = ("", 0) if row is None else (row.cursor, row.sequence)
             if found != before.text:
@@ -89,53 +91,36 @@ class PostgresWatcherStore:
 
     async def latch_halt(self, code: str, detail: str, at_ms: int) -> LatchedHalt:
         """Latch a halt, or return the one in force."""
-        standing = await self.halt()
-        if standing is not None:
-            return standing
         async with self._database.transaction() as connection:
             await connection.execute(
                 text(
                     "INSERT INTO halt (code, detail, at_ms, approvals, cleared)"
-                    " VALUES (:code, :detail, :at, '', false)"
+                    " VALUES (:code, :detail, :at, '', false) ON CONFLICT DO NOTHING"
                 ),
                 {"code": code, "detail": detail[:1000], "at": at_ms},
             )
-        latched = await self.halt()
-        if latched is None:
+            row = await _halt_row(connection)
+        if row is None:
             raise Fatal("HALT_NOT_LATCHED", "the halt that was just written cannot be read back")
-        return latched
+        return _latched(row)
 
     async def halt(self) -> LatchedHalt | None:
         """The halt in force."""
         async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    text("SELECT * FROM halt WHERE NOT cleared ORDER BY id LIMIT 1")
-                )
-            ).one_or_none()
-        if row is None:
-            return None
-        names = tuple(name for name in row.approvals.split("\n") if name)
-        return LatchedHalt(str(row.id), row.code, row.detail, row.at_ms, names)
+            row = await _halt_row(connection)
+        return None if row is None else _latched(row)
 
     async def approve_clearing(self, halt_id: str, by: str, needed: int) -> bool:
         """Add one name; cleared when `needed` different ones are there."""
-        name = by.strip()
-        if not re.fullmatch(r"[\w .@-]{1,64}", name):
-            raise Fatal("BAD_APPROVER", f"by: {by!r} is not a name; give 1 to 64 letters or digits")
+        name = approver(by)
         async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    text("SELECT approvals FROM halt WHERE id = :id AND NOT cleared FOR UPDATE"),
-                    {"id": int(halt_id)},
-                )
-            ).one_or_none()
-            if row is None:
-                raise Fatal("NO_SUCH_HALT", f"halt: {halt_id!r} is not in force")
+            row = await _halt_row(connection, lock=True)
+            if row is None or str(row.id) != halt_id:
+                raise no_such_halt(halt_id)
             names = sorted({*filter(None, row.approvals.split("\n")), name})
             await connection.execute(
                 text("UPDATE halt SET approvals = :names, cleared = :cleared WHERE id = :id"),
-                {"names": "\n".join(names), "cleared": len(names) >= needed, "id": int(halt_id)},
+                {"names": "\n".join(names), "cleared": len(names) >= needed, "id": row.id},
             )
         return len(names) >= needed
 
@@ -209,6 +194,16 @@ class PostgresWatcherStore:
 async def _position_row(connection: AsyncConnection, *, lock: bool) -> Any:
     sql = "SELECT chain, cursor, through, head, sequence FROM position WHERE id = 1"
     return (await connection.execute(text(sql + " FOR UPDATE" if lock else sql))).one_or_none()
+
+
+async def _halt_row(connection: AsyncConnection, *, lock: bool = False) -> Any:
+    sql = "SELECT * FROM halt WHERE NOT cleared"
+    return (await connection.execute(text(sql + " FOR UPDATE" if lock else sql))).one_or_none()
+
+
+def _latched(row: Any) -> LatchedHalt:
+    names = tuple(name for name in row.approvals.split("\n") if name)
+    return LatchedHalt(str(row.id), row.code, row.detail, row.at_ms, names)
 
 
 def _block(stored: bytes | None) -> BlockRef | None:

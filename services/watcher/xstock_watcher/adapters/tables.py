@@ -33,9 +33,12 @@ class ObservationRow(WatcherTable, table=True):
 
 
 class HaltRow(WatcherTable, table=True):
-    """A latched halt; cleared ones stay as history."""
+    """A latched halt, at most one in force; cleared ones stay as history."""
 
     __tablename__ = "halt"
+    __table_args__ = (
+        Index("halt_in_force", "cleared", unique=True, postgresql_where="NOT cleared"),
+    )
     id: int | None = Field(
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )

@@ -7,7 +7,7 @@ import grpc
 from xstock_chains.ports import Progress
 from xstock_core.observation import Observation
 from xstock_runtime.clock import Clock
-from xstock_watcher.handlers import Looked, WatcherHandlers
+from xstock_watcher.handlers import WatcherHandlers
 from xstock_watcher.ports import Numbered
 from xstock_wire.codec import block_to_wire, observation_to_wire, tx_from_wire, tx_to_wire
 from xstock_wire.v1 import records_pb2, watcher_pb2, watcher_pb2_grpc
@@ -32,7 +32,7 @@ class WatcherService(watcher_pb2_grpc.WatcherServiceServicer):
         del context
         looked = await self._handlers.look(tx_from_wire(request.tx))
         response = watcher_pb2.ReObserveResponse(
-            verdict=_verdict(looked),
+            verdict=watcher_pb2.LookVerdict.Value(f"LOOK_VERDICT_{looked.verdict}"),
             observations=[self._record(found) for found in looked.observations],
             pending=[self._pending(progress) for progress in looked.pending],
         )
@@ -79,11 +79,3 @@ class WatcherService(watcher_pb2_grpc.WatcherServiceServicer):
             blocks_behind_final=progress.blocks_behind_final,
             seen_at_ms=self._clock.unix_ms(),
         )
-
-
-def _verdict(looked: Looked) -> watcher_pb2.LookVerdict.ValueType:
-    if looked.observations:
-        return watcher_pb2.LOOK_VERDICT_TRACKED
-    if looked.pending:
-        return watcher_pb2.LOOK_VERDICT_SEEN_NOT_FINAL
-    return watcher_pb2.LOOK_VERDICT_UNKNOWN_TO_NODES
