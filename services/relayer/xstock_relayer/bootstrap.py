@@ -30,7 +30,7 @@ from xstock_relayer.entrypoints.servers import (
 from xstock_relayer.handlers.relayer import Destination, Relayer
 from xstock_relayer.handlers.sending import SendingLimits
 from xstock_relayer.metrics import RelayerMetrics
-from xstock_relayer.model import Numbered, Terms
+from xstock_relayer.model import Hint, Terms
 from xstock_relayer.settings import RelayerSettings
 from xstock_runtime.clock import Clock, SystemClock, SystemRandomness
 from xstock_runtime.database import Database, DatabaseSettings
@@ -222,6 +222,10 @@ def _watchers(
     stack: AsyncExitStack, settings: RelayerSettings, registry: Registry
 ) -> list[GrpcWatcher]:
     watchers = []
+    missing = [entry.name for entry in registry.chains if entry.name not in settings.watchers]
+    if missing:
+        text = f"watchers: none is named for {', '.join(missing)}; facts are read from watchers"
+        raise Fatal("WATCHER_MISSING", text, {"chains": ", ".join(missing)})
     for name, target in settings.watchers.items():
         channel = open_channel(_channel(settings, target))
         stack.push_async_callback(channel.close)
@@ -256,7 +260,7 @@ async def _serve(
     )
     await stack.enter_async_context(producer)
     observations = Observations(relayer, registry.deployment_id)
-    consumer: BusConsumer[Numbered] = BusConsumer(
+    consumer: BusConsumer[Hint] = BusConsumer(
         ConsumerSettings(
             bootstrap=settings.kafka_bootstrap,
             topics=(OBSERVATIONS_TOPIC,),

@@ -5,8 +5,9 @@ from prometheus_client import Counter, Gauge
 from xstock_runtime.metrics import Metrics
 
 _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "observations": ("Observations taken in, from Kafka and from watchers.", ()),
-    "healed": ("Observations fetched by number because Kafka did not bring them.", ("chain",)),
+    "observations": ("Observations taken in from watchers.", ()),
+    "healed": ("Observations fetched without a hint from Kafka.", ("chain",)),
+    "wake_failed": ("Hints whose watcher could not be read, by code.", ("chain", "code")),
     "watcher_renumbered": ("Times a watcher was found to number anew.", ("chain",)),
     "verdicts": ("Verdicts given by each guard.", ("guard",)),
     "guard_failures": ("Calls of each guard that failed, by code.", ("guard", "code")),

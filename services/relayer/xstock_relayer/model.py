@@ -203,6 +203,14 @@ class Numbered:
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """A chain's watcher is said to have numbered observations up to `sequence`."""
+
+    chain: Domain
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The deployment's terms that the relayer works by.
 

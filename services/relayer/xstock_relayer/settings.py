@@ -41,7 +41,7 @@ class RelayerSettings(ServiceSettings):
         min_length=1, description='JSON {chain: key file} of the sending keys, e.g. {"bnb":"/k"}'
     )
     watchers: dict[str, str] = Field(
-        default_factory=dict, description="JSON {chain: host:port} of the watchers"
+        min_length=1, description="JSON {chain: host:port} of every chain's watcher"
     )
     guards: dict[str, str] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""Observations in: a page from Kafka or from a watcher becomes one page of facts.
+"""Observations in: a page from a watcher becomes one page of facts.
 
 Order, duplicates and delays do not matter: the transfer id is the inbox, and the core's facts
 commute. News about a key whose burn is unknown is kept (`Early`) and told once the burn comes.
@@ -174,6 +174,19 @@ class Healer:
             return 0
         return await self.heal()
 
+    async def read_to(self, sequence: int) -> int:
+        """Read on until the numbers reach `sequence`, or the watcher has no more; how many.
+
+        The number is a hint from Kafka and may be anybody's invention. Raises Transient.
+        """
+        read = 0
+        while self._intake.positions.get(self._watcher.chain, 0) < sequence:
+            page = await self._next_page()
+            if not page:
+                break
+            read += len(page)
+        return read
+
     async def heal(self) -> int:
         """Read on until the watcher has no more; how many were read. Raises Transient."""
         chain = self._watcher.chain
@@ -182,18 +195,22 @@ class Healer:
             self._gauges.count("watcher_renumbered", chain=chain.name)
             self._intake.reset(chain)
         healed = 0
-        while True:
-            after = self._intake.positions.get(chain, 0)
-            page = await self._watcher.list_after(after, self._page)
-            if not page:
-                return healed
-            await self._intake.take(page)
-            if self._intake.positions.get(chain, 0) <= after:
-                raise Transient(
-                    "WATCHER_NOT_DENSE", f"{chain.name}: nothing at {after + 1}; asked again later"
-                )
+        while page := await self._next_page():
             healed += len(page)
             self._gauges.count("healed", len(page), chain=chain.name)
+        return healed
+
+    async def _next_page(self) -> Sequence[Numbered]:
+        """Take the watcher's next page in; empty when it has no more."""
+        chain = self._watcher.chain
+        after = self._intake.positions.get(chain, 0)
+        page = await self._watcher.list_after(after, self._page)
+        if page:
+            await self._intake.take(page)
+            if self._intake.positions.get(chain, 0) <= after:
+                text = f"{chain.name}: nothing at {after + 1}; asked again later"
+                raise Transient("WATCHER_NOT_DENSE", text)
+        return page
 
 
 def _key(outcome: Outcome) -> ExecutionKey:

@@ -16,9 +16,10 @@ from xstock_relayer.handlers.operating import Operator
 from xstock_relayer.handlers.releasing import Releaser
 from xstock_relayer.handlers.reviewing import Reviewer
 from xstock_relayer.handlers.sending import Sender, SenderPorts, SendingLimits
-from xstock_relayer.model import Recovery, Terms
+from xstock_relayer.model import Hint, Recovery, Terms
 from xstock_relayer.ports import Books, FinalTime, Gauges, Guard, NoGauges, Watcher
 from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Relayer:
         *,
         review_page: int = 400,
     ) -> None:
-        figures = gauges or NoGauges()
+        figures = self._gauges = gauges or NoGauges()
         self.desk = Desk(books, terms, clock, figures)
         self.intake = Intake(books, self.desk, clock, figures)
         self.reviewers = {
@@ -94,6 +95,23 @@ class Relayer:
     async def reconcile(self) -> int:
         """Look after every open slot that is due; how many."""
         return sum([await sender.reconcile() for sender in self.senders.values()])
+
+    async def wake(self, hints: Sequence[Hint]) -> None:
+        """Read from each watcher that is said to have more than we took.
+
+        A watcher that is away is left to its own heal loop, so that it holds up no other chain.
+        """
+        wanted: dict[Domain, int] = {}
+        for hint in hints:
+            wanted[hint.chain] = max(hint.sequence, wanted.get(hint.chain, 0))
+        for chain, sequence in wanted.items():
+            healer = self.healers.get(chain)
+            if healer is None:
+                continue
+            try:
+                await healer.read_to(sequence)
+            except Transient as error:
+                self._gauges.count("wake_failed", chain=chain.name, code=error.code)
 
     async def heal(self) -> Mapping[Domain, int]:
         """Fetch what Kafka did not bring; how much, per chain. Raises Transient."""
