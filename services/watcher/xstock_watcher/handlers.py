@@ -134,12 +134,16 @@ class WatcherHandlers:
 
     async def _final_ids(self, gone: Sequence[Progress]) -> set[TransferId]:
         """Which of the burns that are no longer pending became final."""
-        final: set[TransferId] = set()
-        for tx in {progress.tx.id: progress.tx for progress in gone}.values():
-            for numbered in await self.store.list_of(tx):
-                if isinstance(numbered.observation, BurnFinal):
-                    final.add(numbered.observation.transfer_id)
-        return final
+        if not gone:
+            return set()
+        kept = await self.store.list_of(
+            *{progress.tx.id: progress.tx for progress in gone}.values()
+        )
+        return {
+            numbered.observation.transfer_id
+            for numbered in kept
+            if isinstance(numbered.observation, BurnFinal)
+        }
 
 
 def _key(progress: Progress) -> bytes:

@@ -61,8 +61,8 @@ class WatcherStore(Protocol):
         """Observations with a greater number, in order."""
         ...
 
-    async def list_of(self, tx: TxRef) -> Sequence[Numbered]:
-        """Observations of one transaction."""
+    async def list_of(self, *txs: TxRef) -> Sequence[Numbered]:
+        """Observations of these transactions, by number; one query however many they are."""
         ...
 
     async def latch_halt(self, code: str, detail: str, at_ms: int) -> LatchedHalt:

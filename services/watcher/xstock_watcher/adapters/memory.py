@@ -50,9 +50,9 @@ class MemoryWatcherStore:
         """Observations with a greater number; numbers are dense from 1."""
         return self.numbered[sequence : sequence + limit]
 
-    async def list_of(self, tx: TxRef) -> Sequence[Numbered]:
-        """Observations of one transaction."""
-        return [item for item in self.numbered if item.observation.place.tx == tx]
+    async def list_of(self, *txs: TxRef) -> Sequence[Numbered]:
+        """Observations of these transactions."""
+        return [item for item in self.numbered if item.observation.place.tx in txs]
 
     async def latch_halt(self, code: str, detail: str, at_ms: int) -> LatchedHalt:
         """Latch a halt, or return the one in force."""

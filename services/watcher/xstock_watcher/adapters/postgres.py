@@ -84,10 +84,13 @@ class PostgresWatcherStore:
         )
         return await self._numbered(sql, {"after": sequence, "limit": limit})
 
-    async def list_of(self, tx: TxRef) -> Sequence[Numbered]:
-        """Observations of one transaction, in order."""
-        sql = "SELECT sequence, record FROM observation WHERE tx = :tx ORDER BY sequence"
-        return await self._numbered(sql, {"tx": tx.id})
+    async def list_of(self, *txs: TxRef) -> Sequence[Numbered]:
+        """Observations of these transactions, in order."""
+        sql = (
+            "SELECT sequence, record FROM observation WHERE tx = ANY(CAST(:txs AS bytea[]))"
+            " ORDER BY sequence"
+        )
+        return await self._numbered(sql, {"txs": [tx.id for tx in txs]})
 
     async def latch_halt(self, code: str, detail: str, at_ms: int) -> LatchedHalt:
         """Latch a halt, or return the one in force."""
