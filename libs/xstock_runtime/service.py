@@ -11,6 +11,7 @@ signal leaves at once. Status 2 is for settings, see `settings.py`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from xstock_runtime.settings import ServiceSettings, load
 EXIT_OK = 0
 EXIT_CRASH = 1
 _log = logging.get_logger("service")
+_NEW_OBJECTS_BEFORE_COLLECTION = 10_000
 Loop = Callable[[], Awaitable[None]]
 
 
@@ -105,6 +107,7 @@ async def _serve(
     drain_seconds: float,
 ) -> int:
     async with bootstrap() as service:
+        _spare_the_collector()
         _log.info("service_started", loops=sorted(service.loops))
         try:
             async with asyncio.TaskGroup() as group:
@@ -120,6 +123,16 @@ async def _serve(
             service.progress.drain()
     _log.info("service_stopped")
     return EXIT_OK
+
+
+def _spare_the_collector() -> None:
+    """Keep modules and what start-up built out of every later search for garbage.
+
+    They live as long as the process; walking them took 100 ms a time, a tenth of all CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_BEFORE_COLLECTION)
 
 
 async def _forever(name: str, loop: Loop) -> None:
