@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import text
@@ -21,6 +22,7 @@ from xstock_wire.codec import block_from_wire, block_to_wire
 from xstock_wire.v1 import common_pb2
 
 _CHANNEL = "journal"
+_FACTS_REMEMBERED = 2_048
 _VIEW = "id, message, revision, created_ms, updated_ms, relayer, seen, final"
 _NEWEST = (
     "(id) DO UPDATE SET revision = EXCLUDED.revision, updated_ms = EXCLUDED.updated_ms,"
@@ -35,7 +37,15 @@ class PostgresGatewayStore:
 
     def __init__(self, database: Database, codec: RecordCodec) -> None:
         self._database = database
-        self._codec = codec
+        # A view's facts are written with each revision and read back with the next: the same
+        # ones many times over, immutable on both sides.
+        remember = lru_cache(_FACTS_REMEMBERED)
+        self._relayer_from, self._relayer_to = (
+            remember(codec.relayer_from),
+            remember(codec.relayer_to),
+        )
+        self._seen_from, self._seen_to = remember(codec.seen_from), remember(codec.seen_to)
+        self._final_from, self._final_to = remember(codec.final_from), remember(codec.final_to)
 
     async def views(self, ids: Sequence[TransferId]) -> dict[TransferId, TransferView]:
         """The views that exist."""
@@ -214,21 +224,19 @@ class PostgresGatewayStore:
             return (await connection.execute(text(sql), parameters)).all()
 
     def _view(self, row: Any) -> TransferView:
-        codec = self._codec
-        final = None if row.final is None else codec.final_from(bytes(row.final))
+        final = None if row.final is None else self._final_from(bytes(row.final))
         return TransferView(
             transfer_id=TransferId(bytes(row.id)),
             message=parse_message(bytes(row.message)),
             created_ms=row.created_ms,
             updated_ms=row.updated_ms,
             revision=row.revision,
-            relayer=None if row.relayer is None else codec.relayer_from(bytes(row.relayer)),
-            seen=None if row.seen is None else codec.seen_from(bytes(row.seen)),
+            relayer=None if row.relayer is None else self._relayer_from(bytes(row.relayer)),
+            seen=None if row.seen is None else self._seen_from(bytes(row.seen)),
             final=final,
         )
 
     def _facts(self, views: Sequence[TransferView]) -> dict[str, tuple[str, list[Any]]]:
-        codec = self._codec
         return {
             "id": ("bytea", [view.transfer_id for view in views]),
             "message": ("bytea", [view.message.pack() for view in views]),
@@ -236,12 +244,12 @@ class PostgresGatewayStore:
             "created_ms": ("bigint", [view.created_ms for view in views]),
             "relayer": (
                 "bytea",
-                [None if v.relayer is None else codec.relayer_to(v.relayer) for v in views],
+                [None if v.relayer is None else self._relayer_to(v.relayer) for v in views],
             ),
-            "seen": ("bytea", [None if v.seen is None else codec.seen_to(v.seen) for v in views]),
+            "seen": ("bytea", [None if v.seen is None else self._seen_to(v.seen) for v in views]),
             "final": (
                 "bytea",
-                [None if v.final is None else codec.final_to(v.final) for v in views],
+                [None if v.final is None else self._final_to(v.final) for v in views],
             ),
         }
 
