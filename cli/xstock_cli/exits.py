@@ -80,6 +80,13 @@ REASON_EXITS: Final[Mapping[str, Exit]] = {
     "SUPPLY_UNKNOWN": Exit.RETRY,
     "SLOW_CONSUMER": Exit.RETRY,
     "WARMING_UP": Exit.RETRY,
+    "SERVICE_UNAVAILABLE": Exit.RETRY,
+    "TOO_MANY_CALLS": Exit.RETRY,
+    "UNAUTHENTICATED": Exit.REFUSED,
+    "PERMISSION_DENIED": Exit.REFUSED,
+    "DEADLINE_MISSING": Exit.FAILED,
+    "DEADLINE_TOO_LONG": Exit.FAILED,
+    "INTERNAL": Exit.UNKNOWN,
     "TRANSFER_NOT_FOUND": Exit.FAILED,
 }
 """Reason of a google.rpc ErrorInfo (or of a guard's verdict) -> exit code."""
