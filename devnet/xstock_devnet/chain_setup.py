@@ -20,6 +20,9 @@ from xstock_chains.evm.deploy import (
 from xstock_chains.evm.rpc import Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
+from xstock_chains.profiles import open_reader
+from xstock_chains.registry import Registry
+from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.plan import AGENT, DEPLOYER, THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed
@@ -157,3 +160,40 @@ async def _fund(
             await clock.sleep(0.1)
         else:
             raise ProcessFailed(f"{chain.name}: waited 60 s for the funding transaction {tx}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What a token says by now: whole units of 10^-8 share, what is left over, its multiplier."""
+
+    shares: int
+    residue_units: int
+    multiplier: int
+    multiplier_epoch: int
+    block: int
+
+
+async def read_token_facts(
+    registry: Registry, chain: LocalChain, url: str
+) -> dict[str, TokenFacts]:
+    """Every asset of a chain by symbol, at one recent block."""
+    opened = open_reader(registry, chain.name, [url])
+    symbols = {asset.id: asset.symbol for asset in registry.assets if asset.on(chain.name)}
+    try:
+        reading = await opened.port.read_supply(list(symbols))
+    finally:
+        await opened.aclose()
+    facts = {}
+    for supply in reading.supplies:
+        unit = 10 ** (supply.decimals - SHARE_DECIMALS)
+        circulating = supply.token_units - supply.bridge_inventory_units
+        shares, residue = divmod(circulating, unit)
+        facts[symbols[supply.asset]] = TokenFacts(
+            shares, residue, supply.multiplier, supply.multiplier_epoch, reading.block.number
+        )
+    return facts
+
+
+def displayed_units(shares: int, multiplier: int) -> int:
+    """The real stock behind shares, rounded up."""
+    return -(-shares * multiplier // MULTIPLIER_ONE)

@@ -17,7 +17,12 @@ from typing import Any, Final, Self
 
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.registry import Registry, load_registry
-from xstock_devnet.chain_setup import ChainSetup, deploy_chain
+from xstock_devnet.chain_setup import (
+    ChainSetup,
+    deploy_chain,
+    displayed_units,
+    read_token_facts,
+)
 from xstock_devnet.custodian import CUSTODY_FILE, KEY_ID
 from xstock_devnet.engines.anvil import AnvilNode, dev_private_key
 from xstock_devnet.engines.kafka import KafkaBroker
@@ -100,6 +105,8 @@ class World:
     anvils: dict[str, AnvilNode] = field(default_factory=dict)
     setups: dict[str, ChainSetup] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
+    openings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    """symbol -> chain -> supply from before the bridge, as the guards' setting takes it."""
     _mac_key: str = field(default_factory=_fresh_secret, repr=False)
     _token_key: str = field(default_factory=_fresh_secret, repr=False)
     postgres: PostgresServer = field(init=False)
@@ -161,6 +168,7 @@ class World:
         await self._start_proxy()
         await self._deploy()
         self._write_registry()
+        await self._read_supply()
         await asyncio.gather(self._prepare_databases(), self._prepare_topics())
         await self._start_services()
         self._write_world()
@@ -307,15 +315,38 @@ class World:
         }
         self.registry_path.write_text(json.dumps(document, indent=1), encoding="utf-8")
         self.registry = load_registry(self.registry_path)
-        custody = {
-            asset.symbol: {
-                "held_units": asset.held_units,
-                "multiplier": asset.multiplier,
-                "multiplier_epoch": 0,
-            }
-            for asset in self.assets
+
+    async def _read_supply(self) -> None:
+        """What tokens display by now, for custody; what they have in supply already, for openings.
+
+        Both are nothing new on a fresh local chain. A token that somebody else made may have a
+        multiplier of its own and holders from before the bridge.
+        """
+        found = {
+            chain.name: await read_token_facts(self.registry, chain, self.node_urls(chain.name)[0])
+            for chain in self.chains
         }
+        custody = {}
+        for asset in self.assets:
+            facts = [chain[asset.symbol] for chain in found.values()]
+            newest = max(facts, key=lambda fact: fact.multiplier_epoch)
+            opened = sum(fact.shares for fact in facts)
+            needed = displayed_units(opened, newest.multiplier)
+            custody[asset.symbol] = {
+                "held_units": asset.held_units + needed,
+                "multiplier": newest.multiplier,
+                "multiplier_epoch": newest.multiplier_epoch,
+            }
         (self.folder / CUSTODY_FILE).write_text(json.dumps(custody, indent=1), encoding="utf-8")
+        for chain, by_symbol in found.items():
+            for symbol, fact in by_symbol.items():
+                if fact.shares:
+                    self.openings.setdefault(symbol, {})[chain] = {
+                        "shares": fact.shares,
+                        "block": fact.block,
+                        "residue_units": fact.residue_units,
+                    }
+                    self.say(f"  {symbol} on {chain} is live already: {fact.shares} units opened")
 
     async def _prepare_topics(self) -> None:
         await ensure_topics(self.kafka_bootstrap, TOPICS)
@@ -403,6 +434,7 @@ class World:
             "GUARD_ID": process.name,
             "PROVIDERS": self._all_providers(process.name),
             "KEY_FILES": json.dumps({"evm": str(self.key_file(process.name))}),
+            "OPENINGS": json.dumps(self.openings),
             "FOREIGN_PROVIDERS": json.dumps(self._providers_of_others(process.name)),
         }
 
