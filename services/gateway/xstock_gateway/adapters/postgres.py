@@ -22,7 +22,7 @@ from xstock_wire.codec import block_from_wire, block_to_wire
 from xstock_wire.v1 import common_pb2
 
 _CHANNEL = "journal"
-_FACTS_REMEMBERED = 2_048
+_FACTS_REMEMBERED = 1_024
 _VIEW = "id, message, revision, created_ms, updated_ms, relayer, seen, final"
 _NEWEST = (
     "(id) DO UPDATE SET revision = EXCLUDED.revision, updated_ms = EXCLUDED.updated_ms,"

@@ -1,5 +1,7 @@
 """Facts in their wire form: what comes over Kafka is also how a view is kept."""
 
+from functools import lru_cache
+
 from xstock_core.amount import InvalidAmount
 from xstock_core.ids import InvalidId, TransferId
 from xstock_core.message import TransferMessage, parse_message
@@ -23,6 +25,8 @@ OBSERVATIONS = "xstock.observations.v1"
 PROGRESS = "xstock.progress.v1"
 TRANSFERS = "xstock.transfers.v1"
 TOPICS = (OBSERVATIONS, PROGRESS, TRANSFERS)
+_MESSAGES_REMEMBERED = 2_048
+"""All facts of a transfer repeat its message: parse it once, and share it."""
 
 
 class RecordCodec:
@@ -159,6 +163,7 @@ def _step(wire: records_pb2.TransferStep) -> StepSeen:
     )
 
 
+@lru_cache(_MESSAGES_REMEMBERED)
 def _message(packed: bytes) -> tuple[TransferMessage, TransferId]:
     try:
         message = parse_message(packed)
