@@ -18,6 +18,7 @@ class GuardMetrics:
     verdicts: Counter
     signatures: Counter
     halts: Counter
+    over_cap: Counter
     supply_above_ledger: Gauge
     supply_below_ledger: Gauge
     review_seconds: Histogram
@@ -34,6 +35,9 @@ class GuardMetrics:
             verdicts=metrics.counter("verdicts", "Verdicts given.", ["outcome", "reason"]),
             signatures=metrics.counter("signatures", "Batches signed.", ["destination"]),
             halts=metrics.counter("halts", "Halts this guard latched by itself."),
+            over_cap=metrics.counter(
+                "over_cap", "Times that facts carried an asset's exposure above its cap."
+            ),
             supply_above_ledger=metrics.gauge(
                 "supply_above_ledger_assets", "Assets with more supply than booked.", ["chain"]
             ),

@@ -38,7 +38,7 @@ from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.halting import halt, resume
-from xstock_supply_guard.handlers.post import post_page
+from xstock_supply_guard.handlers.post import Booked, post_page
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import Opening, Outcome, PolicyConfig, SubmittedClaim
 from xstock_supply_guard.ports import GuardStore
@@ -439,13 +439,53 @@ class TestIssuance:
         book = (await read_books(world.desk, [ASSET])).assets[0]
         assert (book.exposure, book.last_order_number) == (101 * SHARE, 2)
 
-    async def test_release__of_an_order_above_the_cap__halts(self, store: GuardStore) -> None:
+    async def test_release__of_an_unseen_order_above_the_new_cap__holds_and_resumes_by_itself(
+        self, store: GuardStore
+    ) -> None:
+        """INV-04, honest world: away while the others granted, then custody's stock fell."""
         world = World(store=store)
         await world.funded()
-        await world.release([world.order(2, 901 * SHARE).message])
+        message = await world.granted()
+        await world.release([world.order(2, 100 * SHARE).message])
+        world.mine()
+        await world.attest(150 * SHARE, sequence=2)
+        booked = await world.scan()
+        assert [one.over_cap for one in booked if isinstance(one, Booked) and one.over_cap] == [
+            (ASSET,)
+        ]
+        assert await world.halts() == []
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.exposure, book.cap) == (200 * SHARE, 150 * SHARE)
+        refused = (await world.sign(message)).refusals[0]
+        assert (refused.outcome, refused.reason) == (Outcome.HELD, "CAP_EXCEEDED")
+        assert await world.outcome(world.order(3, 1)) == (Outcome.HELD, "CAP_EXCEEDED")
+        await world.attest(200 * SHARE, sequence=3)
+        assert (await world.sign(message)).signature
+
+    async def test_release__unseen_order_before_any_attestation__holds(
+        self, store: GuardStore
+    ) -> None:
+        """A guard that joins late reads the chains before custody has told it anything."""
+        world = World(store=store)
+        await world.release([world.order(1, 100 * SHARE).message])
         world.mine()
         await world.scan()
-        assert any(reason.startswith("INV-04") for reason in await world.halts())
+        assert await world.halts() == []
+        assert await world.outcome(world.order(2, 1)) == (Outcome.HELD, "COLLATERAL_UNKNOWN")
+        await world.attest(101 * SHARE)
+        assert await world.outcome(world.order(2, SHARE)) == GRANTED
+
+    async def test_release__from_custody_with_a_nonce_no_order_has__halts(
+        self, store: GuardStore
+    ) -> None:
+        """INV-01: bad guards may mint in custody's name, but not unnoticed."""
+        world = World(store=store)
+        await world.funded()
+        nonce = counter_nonce(world.chains[Domain.BNB].config.bridge, 2)
+        await world.release([replace(world.order(2, SHARE).message, nonce=nonce)])
+        world.mine()
+        await world.scan()
+        assert any(reason.startswith("INV-01") for reason in await world.halts())
 
 
 class TestSigning:

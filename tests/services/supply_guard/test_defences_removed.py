@@ -19,7 +19,7 @@ from tests.services.supply_guard.world import (
 )
 from xstock_chains.fake import FakeReader
 from xstock_chains.quorum import Quorum
-from xstock_core.ids import Domain
+from xstock_core.ids import Domain, counter_nonce
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import Entry
 from xstock_core.observation import BurnFinal
@@ -235,5 +235,18 @@ async def test_supply_audit__never_run__an_outside_mint_stays_unseen(
     world.chains[Domain.BNB].mint_outside(ASSET, HOLDER, 10**18)
     world.mine()
     monkeypatch.setattr(findings, "minted_outside", lambda _: None)
+    await world.scan()
+    assert await world.halts() == []
+
+
+async def test_order_form__finding_removed__a_mint_in_custodys_name_stays_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    await world.funded()
+    nonce = counter_nonce(world.chains[Domain.BNB].config.bridge, 2)
+    monkeypatch.setattr(findings, "no_order", lambda _: None)
+    await world.release([replace(world.order(2, SHARE).message, nonce=nonce)])
+    world.mine()
     await world.scan()
     assert await world.halts() == []

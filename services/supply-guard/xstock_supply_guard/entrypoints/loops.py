@@ -86,6 +86,10 @@ class Scanner:
         if done.halted:
             self.metrics.halts.inc(len(done.halted))
             _log.critical("halt_latched", chain=name, halts=done.halted)
+        if done.over_cap:
+            self.metrics.over_cap.inc(len(done.over_cap))
+            assets = [asset.hex() for asset in done.over_cap]
+            _log.critical("exposure_above_cap", chain=name, assets=assets)
         return done.more
 
     def _failed(self, error: ServiceError) -> None:

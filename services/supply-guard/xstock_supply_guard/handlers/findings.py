@@ -4,11 +4,19 @@ Facts always post; a finding never stops one. It says which promise was broken, 
 what it halts. An orphan burn or a supply below the ledger is no finding: anybody can make one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from xstock_core.ids import AssetId, Domain, issue_nonce, nonce_counter, nonce_tag
+from xstock_core.ids import (
+    AssetId,
+    Domain,
+    InvalidId,
+    issue_nonce,
+    nonce_counter,
+    nonce_tag,
+    parse_address,
+)
 from xstock_core.invariants import InvariantId
 from xstock_core.ledger import AccountKind, Balances, overdrafts
 from xstock_core.observation import BurnFinal, CancelFinal, ReleaseFinal, SupplyMoved
@@ -124,18 +132,27 @@ def order_number_of(release: ReleaseFinal | CancelFinal) -> int | None:
     return number
 
 
-def unjustified_issue(
-    release: ReleaseFinal, exposures: Mapping[AssetId, int], caps: Mapping[AssetId, int]
-) -> Finding | None:
-    """An issuance that this guard never reserved: within the cap others may have granted it."""
-    used, limit = exposures.get(release.asset, 0), caps.get(release.asset, 0)
-    if order_number_of(release) is not None and used <= limit:
+def no_order(release: ReleaseFinal) -> Finding | None:
+    """INV-01: a release from custody in a form that no issuer's order can have.
+
+    An order that this guard never saw is no finding, above the cap neither: it may have been away
+    while the others granted it, and custody's stock may have fallen since. It posts, and above the
+    cap every release of the asset waits (INV-04).
+    """
+    try:
+        parse_address(release.recipient, release.destination, "recipient")
+    except InvalidId:
+        shaped = False
+    else:
+        shaped = order_number_of(release) is not None and release.amount > 0
+    if shaped:
         return None
     detail = (
         f"issuance {release.nonce.hex()} of {release.amount} on chain {int(release.destination)} "
-        "was never granted here and is not covered by the cap"
+        "has a nonce or recipient that no order can have"
     )
-    return Finding(InvariantId.CAP.value, detail, asset=release.asset)
+    code = InvariantId.NO_RELEASE_WITHOUT_FINAL_BURN.value
+    return Finding(code, detail, asset=release.asset)
 
 
 def unmatched(

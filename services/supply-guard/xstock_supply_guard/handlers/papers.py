@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from xstock_core.cap import Attestation
 from xstock_core.ids import AssetId, InvalidId, custody_bridge, issue_nonce
+from xstock_core.ledger import exposure
 from xstock_core.message import Kind, TransferMessage, make_message
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
@@ -52,10 +53,12 @@ async def submit_attestation(
                 _check_succession(held.attestation, attestation)
             await unit.add_attestation(AttestationRecord(attestation, statement))
             now_ms = desk.clock.unix_ms()
-            line = (
-                f"attest {attestation.asset.hex()} {attestation.sequence} {statement.paper.hex()}"
-            )
-            await unit.journal([line], now_ms)
+            asset = attestation.asset
+            lines = [f"attest {asset.hex()} {attestation.sequence} {statement.paper.hex()}"]
+            used = exposure(await unit.balances([asset]), asset)
+            if used > attestation.cap(margin):
+                lines.append(f"over-cap {asset.hex()} {used}")
+            await unit.journal(lines, now_ms)
     return Attested(attestation.sequence, attestation.cap(margin))
 
 

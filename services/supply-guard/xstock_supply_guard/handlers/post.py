@@ -66,6 +66,8 @@ class Booked:
     more: bool
     through: BlockRef
     halted: tuple[str, ...] = ()
+    over_cap: tuple[AssetId, ...] = ()
+    """Assets whose exposure this page has carried above the cap: their releases wait."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class _Draft:
     executions: list[Executed] = field(default_factory=list)
     matched: set[ExecutionKey] = field(default_factory=set)
     issues: dict[tuple[AssetId, int], IssueRecord] = field(default_factory=dict)
-    unseen_issues: list[ReleaseFinal] = field(default_factory=list)
+    over_cap: tuple[AssetId, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -113,7 +115,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
             await unit.journal(draft.lines, now_ms)
     desk.live.opened |= opened
     _note_live(desk, page, new)
-    return Booked(len(new), page.more, page.through, halted)
+    return Booked(len(new), page.more, page.through, halted, draft.over_cap)
 
 
 def _open_assets(desk: Desk, scan: Scan, page: Page, draft: _Draft) -> set[tuple[AssetId, Domain]]:
@@ -255,7 +257,9 @@ def _execute_order(fact: ReleaseFinal | CancelFinal, draft: _Draft) -> None:
         if not same or message.destination is not fact.destination:
             draft.findings.append(_issue_differs(fact))
     else:
-        draft.unseen_issues.append(fact)
+        wrong = findings.no_order(fact)
+        draft.findings.extend([wrong] if wrong else [])
+        draft.lines.append(f"issue-unseen {fact.nonce.hex()} {fact.amount}")
     if number is not None:
         base = known or IssueRecord(
             asset=fact.asset,
@@ -343,27 +347,31 @@ async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
     posted = [Posted(entry, blocks[entry.id]) for entry in fresh]
     await unit.post(posted, supply_steps(balances, posted))
     draft.findings.extend(findings.overdrawn(after))
-    await _judge_unseen_issues(desk, unit, draft, after, assets)
+    draft.over_cap = await _carried_above(desk, unit, balances, after)
+    draft.lines.extend(
+        f"over-cap {asset.hex()} {exposure(after, asset)}" for asset in draft.over_cap
+    )
     draft.lines.extend(f"entry {entry.id.hex()}" for entry in fresh)
 
 
-async def _judge_unseen_issues(
+async def _carried_above(
     desk: Desk,
     unit: GuardUnit,
-    draft: _Draft,
+    before: dict[tuple[AssetId, Account], int],
     after: dict[tuple[AssetId, Account], int],
-    assets: Collection[AssetId],
-) -> None:
-    if not draft.unseen_issues:
-        return
-    attested = await unit.attestations(assets)
+) -> tuple[AssetId, ...]:
+    """Assets that facts took over their cap: told, no halt, for `check_cap` holds them (INV-04)."""
+    grown = {asset for asset, _ in after if exposure(after, asset) > exposure(before, asset)}
+    if not grown:
+        return ()
+    attested = await unit.attestations(grown)
     margin = desk.config.policy.margin_bps
     caps = {asset: record.attestation.cap(margin) for asset, record in attested.items()}
-    used = {asset: exposure(after, asset) for asset in assets}
-    for release in draft.unseen_issues:
-        finding = findings.unjustified_issue(release, used, caps)
-        draft.findings.extend([finding] if finding else [])
-        draft.lines.append(f"issue-unseen {release.nonce.hex()} {release.amount}")
+    return tuple(
+        asset
+        for asset, limit in sorted(caps.items())
+        if exposure(before, asset) <= limit < exposure(after, asset)
+    )
 
 
 def supply_steps(
