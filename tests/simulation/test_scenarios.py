@@ -226,3 +226,25 @@ async def test_supply_minted_outside_the_bridge__the_asset_halts_and_the_other_g
     }
     assert phases == {ASSETS[0]: Phase.HELD, ASSETS[1]: Phase.RELEASED}
     assert minted(world, BNB) == 0
+
+
+async def test_guard_was_away__stock_fell_below_what_others_issued__holds_and_resumes_alone() -> (
+    None
+):
+    """INV-04, INV-13: an issuance that one guard never saw is no crime of the others."""
+    world, checker = await ready()
+    away = world.guards[0]
+    away.down = True
+    await world.issue(ASSETS[0], ETHEREUM, HOLDERS[0], 100 * SHARE)
+    await turns(world, checker, 20)
+    await world.attest(ASSETS[0], 350 * SHARE)
+    world.guards[0].down = False
+    burn(world, ETHEREUM, BNB)
+    for _ in range(20):
+        await world.take_turn()
+    assert minted(world, BNB) == 0
+    for guard in world.guards:
+        assert await (await guard.reads()).halts() == []
+    await world.attest(ASSETS[0], CAP_SHARES)
+    await until_ended(world, checker)
+    assert minted(world, BNB) == 1
