@@ -180,11 +180,24 @@ class AssetBooks:
     multiplier: int
 
 
+@dataclass(frozen=True, slots=True)
+class GuardHalt:
+    """A halt that one guard has latched over a chain, or over everything when `chain` is None."""
+
+    guard_id: str
+    chain: Domain | None
+    reason: str
+
+
 class Guards(Protocol):
-    """The supply-guards, asked for their books."""
+    """The supply-guards, asked for their books and their halts."""
 
     async def books(self, assets: Sequence[AssetId]) -> tuple[Sequence[AssetBooks], Sequence[str]]:
         """(the books of every guard that answered, the ids of those that did not)."""
+        ...
+
+    async def halts(self) -> tuple[Sequence[GuardHalt], Sequence[str]]:
+        """(halts of chains or of everything in force, the ids of guards that did not answer)."""
         ...
 
 

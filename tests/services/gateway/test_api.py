@@ -14,7 +14,7 @@ from tests.services.gateway.serving import Serving, details_of, serving
 from tests.services.gateway.test_follow import Counting
 from tests.services.gateway.world import GatewayWorld, a_burn_wanted
 from xstock_core.ids import Domain
-from xstock_gateway.ports import AssetBooks, ChainBooks
+from xstock_gateway.ports import AssetBooks, ChainBooks, GuardHalt
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import Transient
 from xstock_wire.reasons import API_REASONS
@@ -55,6 +55,25 @@ async def test_api__service_info_chains_and_assets__tell_the_registry(api: Servi
     ]
     assets = (await api.stub.ListAssets(bridge_pb2.ListAssetsRequest())).assets
     assert [(a.symbol, len(a.deployments)) for a in assets] == [("NVDAx", 1), ("TSLAx", 2)]
+
+
+async def halted(api: Serving) -> dict[str, str]:
+    """What ListChains says of every chain."""
+    chains = (await api.stub.ListChains(bridge_pb2.ListChainsRequest())).chains
+    return {chain.name: chain.halted for chain in chains}
+
+
+async def test_api__halts_of_guards__shown_where_they_stop_a_chain(api: Serving) -> None:
+    guards = api.world.guards
+    assert await halted(api) == {"ethereum": "", "bnb": ""}
+    guards.latched = [GuardHalt("guard-1", Domain.BNB, "two final blocks")]
+    assert await halted(api) == {"ethereum": "", "bnb": ""}
+    guards.latched.append(GuardHalt("guard-2", None, "drill"))
+    shown = await halted(api)
+    assert shown["ethereum"] == ""
+    assert shown["bnb"] == "guard-1: two final blocks; guard-2: drill"
+    guards.latched, guards.silent = [], ["guard-2", "guard-3"]
+    assert "guard-3: not known" in (await halted(api))["ethereum"]
 
 
 async def test_api__transfer__shows_state_wait_steps_and_ends(api: Serving) -> None:

@@ -31,7 +31,14 @@ from xstock_gateway.handlers.build import BuildHandler, BurnWanted
 from xstock_gateway.handlers.follow import FollowHandler, Frame, Start, Wakeups
 from xstock_gateway.handlers.ingest import IngestHandler
 from xstock_gateway.metrics import GatewayMetrics
-from xstock_gateway.ports import AssetBooks, ChainDesk, GatewayStore, LookedAt, ViewFilter
+from xstock_gateway.ports import (
+    AssetBooks,
+    ChainDesk,
+    GatewayStore,
+    GuardHalt,
+    LookedAt,
+    ViewFilter,
+)
 from xstock_gateway.token import TokenBox
 from xstock_gateway.view import Fact
 from xstock_runtime.clock import Clock, SeededRandomness, VirtualClock
@@ -151,6 +158,11 @@ class ScriptedGuards:
 
     known: list[AssetBooks] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
+    latched: list[GuardHalt] = field(default_factory=list)
+
+    async def halts(self) -> tuple[Sequence[GuardHalt], Sequence[str]]:
+        """The scripted halts."""
+        return self.latched, self.silent
 
     async def books(self, assets: Sequence[AssetId]) -> tuple[Sequence[AssetBooks], Sequence[str]]:
         """The scripted books."""

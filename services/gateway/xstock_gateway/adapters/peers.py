@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from xstock_chains.ports import Progress
-from xstock_core.ids import AssetId, Domain
+from xstock_core.amount import InvalidAmount
+from xstock_core.ids import AssetId, Domain, InvalidId
 from xstock_core.message import parse_message
 from xstock_core.observation import TxRef
-from xstock_gateway.ports import AssetBooks, ChainBooks, LookedAt
-from xstock_runtime.errors import Transient
+from xstock_gateway.ports import AssetBooks, ChainBooks, GuardHalt, LookedAt
+from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.codec import block_from_wire, observation_from_wire, tx_from_wire, tx_to_wire
 from xstock_wire.v1 import (
+    operator_pb2,
+    operator_pb2_grpc,
     records_pb2,
     supply_guard_pb2,
     supply_guard_pb2_grpc,
@@ -44,10 +47,19 @@ class GrpcWatchers:
         request = watcher_pb2.ReObserveRequest(tx=tx_to_wire(tx))
         try:
             answer = await stub.ReObserve(request)
+            return self._looked(answer)
         except grpc.aio.AioRpcError as error:
             raise _away(error) from error
+        except (InvalidMessage, InvalidId, InvalidAmount) as error:
+            text = f"the watcher of domain {int(tx.chain)} answered what cannot be believed"
+            raise Transient("WATCHER_UNBELIEVABLE", f"{text}: {error}") from error
+
+    def _looked(self, answer: watcher_pb2.ReObserveResponse) -> LookedAt:
+        name = watcher_pb2.LookVerdict.DESCRIPTOR.values_by_number.get(answer.verdict)
+        if name is None or answer.verdict == watcher_pb2.LOOK_VERDICT_UNSPECIFIED:
+            raise InvalidMessage("BAD_RECORD", f"verdict: {answer.verdict} is not known here")
         return LookedAt(
-            verdict=watcher_pb2.LookVerdict.Name(answer.verdict).removeprefix(_PREFIX),
+            verdict=str(name.name).removeprefix(_PREFIX),
             observations=tuple(
                 observation_from_wire(record, deployment_id=self._deployment_id)
                 for record in answer.observations
@@ -65,6 +77,10 @@ class GrpcGuards:
             guard: supply_guard_pb2_grpc.SupplyGuardServiceStub(channel)
             for guard, channel in channels.items()
         }
+        self._operators = {
+            guard: operator_pb2_grpc.OperatorServiceStub(channel)
+            for guard, channel in channels.items()
+        }
 
     async def books(self, assets: Sequence[AssetId]) -> tuple[Sequence[AssetBooks], Sequence[str]]:
         """Ask all guards at once; those that do not answer are named."""
@@ -72,13 +88,31 @@ class GrpcGuards:
         silent = [guard for guard, books in zip(self._stubs, answers, strict=True) if books is None]
         return [one for books in answers if books is not None for one in books], silent
 
+    async def halts(self) -> tuple[Sequence[GuardHalt], Sequence[str]]:
+        """Ask all guards at once; those that do not answer are named."""
+        answers = await asyncio.gather(*(self._halts_of(guard) for guard in self._operators))
+        pairs = list(zip(self._operators, answers, strict=True))
+        silent = [guard for guard, halts in pairs if halts is None]
+        return [one for _, halts in pairs if halts is not None for one in halts], silent
+
+    async def _halts_of(self, guard: str) -> list[GuardHalt] | None:
+        try:
+            answer = await self._operators[guard].ListHalts(operator_pb2.ListHaltsRequest())
+            return [
+                GuardHalt(guard, _chain_of(halt.scope), halt.reason)
+                for halt in answer.halts
+                if halt.scope.WhichOneof("scope") != "asset"
+            ]
+        except (grpc.aio.AioRpcError, ValueError):
+            return None
+
     async def _one(self, guard: str, assets: Sequence[AssetId]) -> list[AssetBooks] | None:
         request = supply_guard_pb2.GetLedgerRequest(assets=list(assets))
         try:
             answer = await self._stubs[guard].GetLedger(request)
-        except grpc.aio.AioRpcError:
-            return None
-        return [_books(guard, wire) for wire in answer.assets]
+            return [_books(guard, wire) for wire in answer.assets]
+        except (grpc.aio.AioRpcError, InvalidMessage, ValueError):
+            return None  # what cannot be read is not known, and another guard may be readable
 
 
 def _away(error: grpc.aio.AioRpcError) -> Exception:
@@ -93,6 +127,11 @@ def _pending(wire: records_pb2.ProgressRecord) -> Progress:
         block_number=wire.block_number,
         blocks_behind_final=wire.blocks_behind_final,
     )
+
+
+def _chain_of(scope: operator_pb2.HaltScope) -> Domain | None:
+    """The chain of a halt; None when it stops everything."""
+    return Domain(scope.chain) if scope.WhichOneof("scope") == "chain" else None
 
 
 def _books(guard: str, wire: supply_guard_pb2.AssetLedger) -> AssetBooks:

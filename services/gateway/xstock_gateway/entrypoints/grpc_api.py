@@ -75,8 +75,9 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
     async def ListChains(  # noqa: N802
         self, request: bridge_pb2.ListChainsRequest, context: Context
     ) -> bridge_pb2.ListChainsResponse:
-        """The chains, by domain number."""
+        """The chains, by domain number, with what the guards have halted."""
         del request, context
+        halts, silent = await self._to.guards.halts()
         chains = sorted(self._to.registry.chains, key=lambda entry: entry.domain)
         return bridge_pb2.ListChainsResponse(
             chains=[
@@ -86,6 +87,7 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
                     caip2=caip2(entry),
                     bridges=[bridge.address for bridge in entry.bridges],
                     finality=bridge_pb2.FINALITY_RULE_FINALIZED,
+                    halted=self._to.present.halted(entry.domain, halts, silent),
                 )
                 for entry in chains
             ]

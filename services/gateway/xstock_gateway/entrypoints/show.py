@@ -1,7 +1,7 @@
 """From views to the partner API's messages: names, text forms and times; no decisions."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,7 +12,7 @@ from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.message import Kind
 from xstock_core.observation import BlockRef, TxRef
 from xstock_gateway.handlers.ask import ChainSaid
-from xstock_gateway.ports import AssetBooks, BuiltBurn, ChainBooks, ChainDesk, Coverage
+from xstock_gateway.ports import AssetBooks, BuiltBurn, ChainBooks, ChainDesk, Coverage, GuardHalt
 from xstock_gateway.view import StepSeen, TransferView
 from xstock_wire.codec import block_to_wire
 from xstock_wire.reasons import explain_wait
@@ -31,6 +31,7 @@ class Presenter:
 
     def __init__(self, registry: Registry, desks: Mapping[Domain, ChainDesk]) -> None:
         self._desks = desks
+        self._guards, self._threshold = len(registry.guards), registry.threshold
         self._chains = {int(entry.domain): entry.name for entry in registry.chains}
         self._symbols = {entry.id: entry.symbol for entry in registry.assets}
 
@@ -103,6 +104,21 @@ class Presenter:
             head_number=item.head_number,
             looked_at=timestamp(item.at_ms),
         )
+
+    def halted(self, chain: Domain, halts: Sequence[GuardHalt], silent: Sequence[str]) -> str:
+        """Why nothing is released from or to a chain, or that it is not known; "" when open.
+
+        Releases need `threshold` guards: a halt of fewer than would prevent that stops nothing.
+        """
+        told: dict[str, str] = {}
+        for halt in halts:
+            if halt.chain in (None, chain):
+                told.setdefault(halt.guard_id, halt.reason)
+        if self._guards - len(told) - len(silent) >= self._threshold:
+            return ""
+        words = [f"{guard}: {reason}" for guard, reason in sorted(told.items())]
+        words += [f"{guard}: not known, it does not answer" for guard in sorted(silent)]
+        return "; ".join(words)
 
     def said(self, item: ChainSaid) -> bridge_pb2.LookupCoverage:
         """What one chain says about a query."""
