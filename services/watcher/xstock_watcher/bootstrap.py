@@ -81,7 +81,7 @@ async def bootstrap(settings: WatcherSettings) -> AsyncIterator[Service]:
             ),
         )
         pump = OutboxPump(database, producer, clock, progress=progress)
-        server = _server(settings, handlers, registry.deployment_id, progress, clock)
+        server = grpc_server(settings, handlers, registry.deployment_id, progress, clock)
         await server.start()
         await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
         yield Service(
@@ -108,13 +108,14 @@ async def approval(halt: str, by: str) -> bool:
         return await store.approve_clearing(halt, by, APPROVALS_NEEDED)
 
 
-def _server(
+def grpc_server(
     settings: WatcherSettings,
     handlers: WatcherHandlers,
     deployment_id: str,
     progress: Progress,
     clock: Clock,
 ) -> GrpcServer:
+    """The watcher's server over these handlers, not started."""
     methods = {f"/{_SERVICE}/{name}" for name in ("ReObserve", "GetCursor", "ListObservations")}
     api = WatcherService(handlers, deployment_id, clock)
     return GrpcServer(
