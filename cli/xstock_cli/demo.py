@@ -308,5 +308,5 @@ async def run_demo(world: World, stage: Stage, *, patience: float = 1.0) -> Demo
         stage.moved(transfer, SystemClock().monotonic() - began)
 
     hands = hands_of_world(world.document(), world.registry, changed=show, patience=patience)
-    async with hands, Auditor(world.registry, nodes) as auditor:
+    async with hands, Auditor(world.registry, nodes, world.residues) as auditor:
         return await Demo(world, hands, auditor, stage.say).run()

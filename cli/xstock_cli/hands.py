@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from xstock_chains.ports import Holder
+from xstock_chains.ports import BurnRequest, Holder
+from xstock_chains.profiles import parse_address
 from xstock_chains.registry import Registry
 from xstock_chains.text import show_tx
 from xstock_cli.bridge import Bridge, Holders, Sent, document_of
 from xstock_cli.follow import Follower, OnChange
 from xstock_cli.settings import Place
+from xstock_core.amount import parse_share_decimal
+from xstock_core.ids import Address32, Domain, InvalidId
+from xstock_core.ids import parse_address as core_address
+from xstock_core.message import Kind
 from xstock_runtime.clock import Clock, SystemClock
 from xstock_runtime.errors import Fatal, Transient
 from xstock_wire.papers import PaperKey
@@ -23,6 +28,7 @@ from xstock_wire.v1 import bridge_pb2, papers_pb2
 
 RELEASED: Final = bridge_pb2.TRANSFER_STATE_RELEASED
 ORDER_SECONDS: Final = 600
+CUSTODY: Final = "custody"
 _POLL_SECONDS: Final = 0.2
 
 
@@ -137,18 +143,49 @@ class Hands:
             amount=amount,
             recipient=recipient,
         )
-        return await self.send_built(holder, built, source, destination, symbol)
+        wanted = self.wanted(holder, source, destination, symbol, amount, recipient=recipient)
+        return await self.send_built(holder, built, wanted)
 
-    async def send_built(
+    def wanted(
         self,
         holder: Holder,
-        built: bridge_pb2.BuildBurnResponse,
         source: str,
         destination: str,
         symbol: str,
+        amount: str,
+        *,
+        recipient: str,
+        refund_to: str = "",
+    ) -> BurnRequest:
+        """What the holder asked for, from their own words and registry, not from an answer.
+
+        SECURITY: the bytes that a gateway built are signed only if they do exactly this.
+        """
+        registry, redeem = self.registry, destination == CUSTODY
+        refund = parse_address(registry, source, refund_to) if refund_to else holder.address
+        return BurnRequest(
+            message_kind=int(Kind.REDEEM if redeem else Kind.TRANSFER),
+            source=registry.chain(source).domain,
+            destination=Domain.CUSTODY if redeem else registry.chain(destination).domain,
+            asset=registry.asset(symbol).id,
+            sender=holder.address,
+            recipient=_custody_account(recipient)
+            if redeem
+            else parse_address(registry, destination, recipient),
+            refund_address=refund,
+            amount=int(parse_share_decimal(amount)),
+        )
+
+    async def send_built(
+        self, holder: Holder, built: bridge_pb2.BuildBurnResponse, wanted: BurnRequest
     ) -> Sent:
-        """Sign and send what was built; raises Fatal BURN_FAILED if it failed in its block."""
-        refs = await holder.send(document_of(built))
+        """Sign and send what was built, if it does what is wanted.
+
+        Raises Fatal BURN_NOT_AS_EXPECTED before anything is signed, and Fatal BURN_FAILED if the
+        burn failed in its block.
+        """
+        source = self.registry.chain(wanted.source).name
+        refs = await holder.send(document_of(built), wanted)
 
         async def mined() -> bool:
             included = await holder.included(refs[-1])
@@ -158,7 +195,15 @@ class Hands:
             return bool(included)
 
         await self.poll(mined, seconds=30, waiting_for=f"the burn to be in a block of {source}")
-        return Sent(built.request_id, source, destination, symbol, built.shares, refs[-1])
+        redeem = wanted.destination is Domain.CUSTODY
+        return Sent(
+            built.request_id,
+            source,
+            CUSTODY if redeem else self.registry.chain(wanted.destination).name,
+            self.registry.asset(wanted.asset).symbol,
+            wanted.amount,
+            refs[-1],
+        )
 
     def tx_text(self, sent: Sent) -> str:
         """The burn's transaction in its chain's own text form."""
@@ -229,3 +274,10 @@ def hands_of_world(
 ) -> Hands:
     """Hands on a local world, by its own document (`World.document()`)."""
     return Hands(Place.of_world(document), registry, changed, patience)
+
+
+def _custody_account(text: str) -> Address32:
+    try:
+        return core_address(bytes.fromhex(text.removeprefix("0x")), Domain.CUSTODY, "recipient")
+    except ValueError:
+        raise InvalidId("recipient", text, "for custody give 32 bytes in hex") from None

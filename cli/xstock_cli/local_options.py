@@ -5,6 +5,7 @@ for `demo` and `up`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
     Externals = Sequence[External]
 else:
     Externals = Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What of a local world somebody else runs: chains, and Kafka ("" means ours)."""
+
+    externals: Externals = ()
+    kafka: str = ""
+
+
+def parse_kafka(text: str) -> str:
+    """One or more host:port by comma, or nothing; raises UsageProblem."""
+    for one in text.split(",") if text else ():
+        host, colon, port = one.rpartition(":")
+        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise UsageProblem("--kafka", one, "write it as HOST:PORT, more by comma")
+    return text
 
 
 def parse_externals(

@@ -71,9 +71,16 @@ class SupplyCheck:
 class Auditor:
     """Reads the chains of a registry directly; use as an async context manager."""
 
-    def __init__(self, registry: Registry, nodes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        nodes: Mapping[str, Sequence[str]],
+        residues: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        """`residues` by (chain, symbol): what an opening left of a unit of 10^-8 share."""
         self._registry = registry
         self._nodes = nodes
+        self._residues = residues or {}
         self._stack = AsyncExitStack()
         self._readers: dict[Domain, ChainReader] = {}
 
@@ -130,8 +137,9 @@ class Auditor:
                 deployment = entry.on(self._registry.chain(chain).name)
                 decimals = SHARE_DECIMALS if deployment is None else deployment.decimals
                 shares, _ = in_ledger.get((int(chain), bytes(asset_id)), (0, 0))
-                expected = shares * 10 ** (decimals - SHARE_DECIMALS)
                 name = self._registry.chain(chain).name
+                residue = self._residues.get((name, entry.symbol), 0)
+                expected = shares * 10 ** (decimals - SHARE_DECIMALS) + residue
                 checks.append(SupplyCheck(name, entry.symbol, guard, units, expected, resolution))
         return checks
 

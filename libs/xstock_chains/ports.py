@@ -428,8 +428,8 @@ class Holder(Protocol):
         """The chain's own text form."""
         ...
 
-    async def send(self, burn: Mapping[str, Any]) -> Sequence[TxRef]:
-        """Check, sign and send what the bridge built; the last reference is the burn."""
+    async def send(self, burn: Mapping[str, Any], wanted: BurnRequest) -> Sequence[TxRef]:
+        """Check that the bytes do exactly what is wanted, sign, send; the last one is the burn."""
         ...
 
     async def included(self, tx: TxRef) -> bool | None:

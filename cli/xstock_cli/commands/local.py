@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from xstock_cli.exits import Exit, UsageProblem
-from xstock_cli.local_options import Externals, parse_externals
+from xstock_cli.local_options import Others, parse_externals, parse_kafka
 from xstock_cli.running import Stopped, run
 from xstock_cli.screen import Screen
 from xstock_cli.stages import LiveStage, PlainStage
@@ -56,12 +56,19 @@ TokenOption = Annotated[
         help="A token that exists there; without it a test token is deployed.",
     ),
 ]
+KafkaOption = Annotated[
+    str,
+    typer.Option(
+        "--kafka", metavar="HOST:PORT", help="Use somebody else's Kafka in place of one of ours."
+    ),
+]
 
 
 def demo(
     external: ExternalOption = None,
     external_key: KeyOption = None,
     token: TokenOption = None,
+    kafka: KafkaOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with all logs.")] = False,
     patience: Annotated[
@@ -76,8 +83,8 @@ def demo(
     _needs_devnet()
     from xstock_devnet.settings import PROJECT_ROOT
 
-    externals = parse_externals(external, external_key, token)
-    waits = patience or (PATIENCE_WITH_OTHERS if externals else 1.0)
+    others = Others(parse_externals(external, external_key, token), parse_kafka(kafka))
+    waits = patience or (PATIENCE_WITH_OTHERS if others.externals else 1.0)
     build = PROJECT_ROOT / "build"
     build.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=build))
@@ -85,7 +92,7 @@ def demo(
     say = screen.note if as_json else screen.line
     good = False
     try:
-        facts = run(lambda: _demo(folder, externals, screen, say, waits))
+        facts = run(lambda: _demo(folder, others, screen, say, waits))
         good = facts.good
     finally:
         if good and not keep:
@@ -99,7 +106,7 @@ def demo(
 
 async def _demo(
     folder: Path,
-    externals: Externals,
+    others: Others,
     screen: Screen,
     say: Callable[[str], None],
     patience: float,
@@ -108,7 +115,9 @@ async def _demo(
     from xstock_devnet.world import World
 
     began = SystemClock().monotonic()
-    async with World(folder, say=say, externals=externals) as world:
+    async with World(
+        folder, say=say, externals=others.externals, kafka_bootstrap=others.kafka
+    ) as world:
         say(f"  everything is up after {SystemClock().monotonic() - began:.1f} s")
         live = screen.out.is_terminal and not screen.as_json
         with LiveStage(screen.out) if live else PlainStage(say) as stage:
@@ -122,6 +131,7 @@ def up(
     external: ExternalOption = None,
     external_key: KeyOption = None,
     token: TokenOption = None,
+    kafka: KafkaOption = "",
     folder: Annotated[
         Path | None,
         typer.Option(help="Where it keeps everything; emptied first. [build/devnet]"),
@@ -134,12 +144,12 @@ def up(
     _needs_devnet()
     from xstock_devnet.settings import PROJECT_ROOT
 
-    externals = parse_externals(external, external_key, token)
+    others = Others(parse_externals(external, external_key, token), parse_kafka(kafka))
     place = (folder or PROJECT_ROOT / "build" / "devnet").absolute()
     screen = Screen(as_json=as_json)
     with _fresh(place):
         try:
-            run(lambda: _up(place, externals, screen))
+            run(lambda: _up(place, others, screen))
         except Stopped:
             screen.note("everything is stopped")
             raise typer.Exit(Exit.DONE) from None
@@ -148,11 +158,13 @@ def up(
             raise
 
 
-async def _up(folder: Path, externals: Externals, screen: Screen) -> None:
+async def _up(folder: Path, others: Others, screen: Screen) -> None:
     from xstock_devnet.world import World
 
     say = screen.note if screen.as_json else screen.line
-    async with World(folder, say=say, externals=externals) as world:
+    async with World(
+        folder, say=say, externals=others.externals, kafka_bootstrap=others.kafka
+    ) as world:
         screen.document(world.document())
         for line in _addresses(world):
             screen.line(line)
@@ -165,7 +177,7 @@ def _addresses(world: "World") -> Iterator[str]:
         yield f"  {name:<17} gRPC {process.target}  metrics http://127.0.0.1:{process.metrics_port}"
     for chain in world.chains:
         yield f"  {chain.name:<17} {', '.join(world.node_urls(chain.name))}"
-    yield f"  {'Kafka':<17} {world.kafka.bootstrap}"
+    yield f"  {'Kafka':<17} {world.kafka_bootstrap}"
     yield f"  {'PostgreSQL':<17} 127.0.0.1:{world.postgres.port}"
     yield f"  {'keys, logs':<17} {world.folder}"
     yield "in another terminal (xstock finds build/devnet by itself; for another folder):"

@@ -13,7 +13,7 @@ import typer
 
 from xstock_cli.bridge import Sent
 from xstock_cli.exits import Exit, StillPending, UsageProblem
-from xstock_cli.hands import Hands
+from xstock_cli.hands import CUSTODY, Hands
 from xstock_cli.options import (
     DryRunOption,
     GatewayOption,
@@ -121,13 +121,14 @@ class _Moving:
         self._place.need_nodes(registry.chain(wanted.source).name)
         async with Hands(self._place, registry) as hands:
             holder = hands.holder(wanted.source, wanted.key)
+            recipient = self._recipient(hands)
             built = await hands.bridge.build(
                 holder,
                 source=wanted.source,
                 destination=wanted.destination,
                 symbol=wanted.symbol,
                 amount=wanted.amount,
-                recipient=self._recipient(hands),
+                recipient=recipient,
                 refund_to=wanted.refund_to,
                 request_id=wanted.request_id,
             )
@@ -139,9 +140,16 @@ class _Moving:
             if self._ask and not typer.confirm("sign and send?", err=True):
                 self._say("nothing was signed or sent")
                 return Exit.REFUSED
-            sent = await hands.send_built(
-                holder, built, wanted.source, wanted.destination, wanted.symbol
+            request = hands.wanted(
+                holder,
+                wanted.source,
+                wanted.destination,
+                wanted.symbol,
+                wanted.amount,
+                recipient=recipient,
+                refund_to=wanted.refund_to,
             )
+            sent = await hands.send_built(holder, built, request)
             self._tx = hands.tx_text(sent)
             self._say(f"burned in {self._tx}")
             return await self._after(hands, sent, built)
@@ -153,7 +161,7 @@ class _Moving:
 
     def _recipient(self, hands: Hands) -> str:
         wanted = self._wanted
-        if wanted.recipient or wanted.destination == "custody":
+        if wanted.recipient or wanted.destination == CUSTODY:
             return wanted.recipient
         if not self._place.nodes.get(wanted.destination):
             remedy = "give it: without a node of the destination your address there is unknown"

@@ -299,7 +299,7 @@ class EvmBurnBuilder:
         approve = _approve(bridge, needed + needed // 100 + 1)
         call = {"from": account, "to": hex_of(token.address), "data": hex_of(approve)}
         gas = quantity(await self._rpc.call("eth_estimateGas", call), "eth_estimateGas")
-        burn = _Step("bridgeOut", bridge, _bridge_out(request), gas * _BRIDGE_GAS_PER_APPROVE_GAS)
+        burn = _Step("bridgeOut", bridge, bridge_out(request), gas * _BRIDGE_GAS_PER_APPROVE_GAS)
         if allowance >= needed:
             return [burn]
         return [_Step("approve", token.address, approve, gas * 2), burn]
@@ -361,7 +361,8 @@ def _approve(spender: bytes, amount: int) -> bytes:
     return selector("approve(address,uint256)") + to_wire(spender) + amount.to_bytes(32, "big")
 
 
-def _bridge_out(request: BurnRequest) -> bytes:
+def bridge_out(request: BurnRequest) -> bytes:
+    """The call data of this very burn; holders compare with it before they sign."""
     return selector("bridgeOut(bytes32,uint64,uint32,bytes32,address)") + encode(
         ["bytes32", "uint64", "uint32", "bytes32", "address"],
         [

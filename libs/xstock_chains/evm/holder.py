@@ -1,8 +1,10 @@
 """A holder on an EVM chain: signs the transactions that the bridge built, and sends them.
 
 For the command line and for local chains; an exchange signs with its own machinery. What is
-signed is checked first: this chain's id, this holder as the sender of every transaction (by
-nonce order), no native value, no receiver but the registered bridge and its tokens.
+signed is checked first against what the holder asked for, because a gateway that is lied to or
+taken over must not get other bytes signed: this chain's id, no native value, a bounded fee,
+approvals of this asset to the bridge in use only, and one burn whose call data is, byte for
+byte, that of the asset, amount, destination, recipient and refund address wanted.
 """
 
 import json
@@ -11,11 +13,12 @@ from typing import Any
 
 from xstock_chains.evm.abi import address_word, selector
 from xstock_chains.evm.address import checksummed, parse_text, to_wire
+from xstock_chains.evm.builder import bridge_out
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Rpc, RpcFault, data_of
 from xstock_chains.evm.signer import LocalSigner
-from xstock_chains.ports import PreparedTx, SendSlot
+from xstock_chains.ports import BurnRequest, PreparedTx, SendSlot
 from xstock_core.ids import Address32
 from xstock_core.observation import TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -43,15 +46,14 @@ class EvmHolder:
         """The EIP-55 text."""
         return checksummed(self._signer.identity)
 
-    async def send(self, burn: Mapping[str, Any]) -> Sequence[TxRef]:
+    async def send(self, burn: Mapping[str, Any], wanted: BurnRequest) -> Sequence[TxRef]:
         """Sign and send all transactions in order; the last one is the burn.
 
         Raises Fatal BURN_NOT_AS_EXPECTED when the bytes do something else than a burn here,
         InvalidMessage TRANSACTION_REFUSED when the node refuses one, Transient when it is away.
         """
         transactions: list[Mapping[str, Any]] = burn["transactions"]
-        for transaction in transactions:
-            self._check(transaction)
+        self._check(transactions, wanted)
         refs = []
         for transaction in transactions:
             signed = await self._signer.sign_transaction(self._prepared(transaction))
@@ -73,17 +75,42 @@ class EvmHolder:
             raise Transient("NODE_UNREADABLE", "the node's receipt cannot be read")
         return int(receipt["status"], 16) == 1
 
-    def _check(self, transaction: Mapping[str, Any]) -> None:
+    def _check(self, transactions: Sequence[Mapping[str, Any]], wanted: BurnRequest) -> None:
         """SECURITY: a gateway that lies about its bytes must not get them signed."""
-        allowed = {bridge.address for bridge in self._chain.bridges}
-        allowed |= {token.address for token in self._chain.tokens}
-        receiver = parse_text(str(transaction["to"]), "to")
-        if int(transaction["chain_id"]) != self._chain.chain_id:
-            raise _unexpected("chain_id", transaction["chain_id"], str(self._chain.chain_id))
-        if receiver not in allowed:
-            raise _unexpected("to", transaction["to"], "the bridge or one of its tokens")
-        if int(transaction["value"]) != 0:
-            raise _unexpected("value", transaction["value"], "0")
+        if wanted.sender != self.address:
+            raise _unexpected("sender", wanted.sender.hex(), self.address_text)
+        if not transactions:
+            raise _unexpected("transactions", [], "approvals first, the burn last")
+        for transaction in transactions:
+            self._check_envelope(transaction)
+        *approvals, burn = transactions
+        for approval in approvals:
+            self._check_approval(approval, wanted)
+        if parse_text(str(burn["to"]), "to") != self._chain.bridge.address:
+            raise _unexpected("to", burn["to"], "the bridge in use")
+        if bytes(burn["data"]) != bridge_out(wanted):
+            raise _unexpected("data", bytes(burn["data"]).hex(), bridge_out(wanted).hex())
+
+    def _check_envelope(self, transaction: Mapping[str, Any]) -> None:
+        facts = self._chain.facts
+        bounds = {"chain_id": self._chain.chain_id, "value": 0}
+        for field, expected in bounds.items():
+            if int(transaction[field]) != expected:
+                raise _unexpected(field, transaction[field], str(expected))
+        most = {"gas": facts.transaction_gas_max, "max_fee_per_gas": facts.fee_per_gas_max}
+        for field, bound in most.items():
+            if int(transaction[field]) > bound:
+                raise _unexpected(field, transaction[field], f"at most {bound}")
+
+    def _check_approval(self, transaction: Mapping[str, Any], wanted: BurnRequest) -> None:
+        """Only this asset's token, only towards the bridge in use, which burns what it takes."""
+        token = next((one for one in self._chain.tokens if one.asset == wanted.asset), None)
+        if token is None or parse_text(str(transaction["to"]), "to") != token.address:
+            raise _unexpected("to", transaction["to"], "the token of the asset that is burned")
+        head = selector("approve(address,uint256)") + to_wire(self._chain.bridge.address)
+        data = bytes(transaction["data"])
+        if len(data) != len(head) + 32 or not data.startswith(head):
+            raise _unexpected("data", data.hex(), "an approval of the bridge in use")
 
     def _prepared(self, transaction: Mapping[str, Any]) -> PreparedTx:
         fields = {
