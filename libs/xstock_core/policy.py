@@ -258,7 +258,7 @@ def check_rate(context: Context, claim: Claim) -> Verdict:
         if bucket is None:
             continue
         needed = min(amount, bucket.capacity)
-        first = context.waiting.get(key, claim.transfer_id)
+        first = (*context.waiting.get(key, ()), claim.transfer_id)[0]
         if first != claim.transfer_id or bucket.take(needed, context.now) is None:
             until = bucket.ready_at(needed, context.now)
             return refuse(
@@ -316,7 +316,7 @@ class Decision:
     entries: tuple[Entry, ...]
     buckets: Mapping[BucketKey, Bucket]
     sequences: Mapping[AssetId, IssueSequence]
-    waiting: Mapping[BucketKey, TransferId]
+    waiting: Mapping[BucketKey, tuple[TransferId, ...]]
 
 
 class _Page:
@@ -356,8 +356,9 @@ class _Page:
     def _queue(self, claim: Claim, refusal: Refused) -> None:
         if refusal.reason is Reason.RATE_LIMITED:
             for key in bucket_keys(claim):
-                if key in self._buckets:
-                    self._waiting.setdefault(key, claim.transfer_id)
+                queue = self._waiting.get(key, ())
+                if key in self._buckets and claim.transfer_id not in queue:
+                    self._waiting[key] = (*queue, claim.transfer_id)
 
     def _take(self, claim: Claim) -> None:
         message = claim.message
@@ -381,8 +382,9 @@ class _Page:
         taken = bucket.take(min(claim.message.amount, bucket.level_at(self.now)), self.now)
         if taken is not None:
             self._buckets[key] = self.buckets[key] = taken
-        if self._waiting.get(key) == claim.transfer_id:
-            del self._waiting[key]
+        queue = self._waiting.pop(key, ())
+        if left := tuple(one for one in queue if one != claim.transfer_id):
+            self._waiting[key] = left
 
     def _advance(self, asset: AssetId, order: int) -> None:
         view = self._assets[asset]

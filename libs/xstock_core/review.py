@@ -153,7 +153,8 @@ class Context:
     """Everything the policies may look at, as of `now` (Unix seconds, the guard's clock).
 
     `balances` already hold every fact of this guard's cursors. `waiting` names, per bucket,
-    the claim that waits first: no later one may overtake it.
+    the claims that wait for it, oldest first: no later one may overtake them. Of a long queue
+    its beginning is enough, as long as it has more claims than the page.
     """
 
     now: int
@@ -161,7 +162,7 @@ class Context:
     assets: Mapping[AssetId, AssetView]
     routes: Mapping[RouteKey, Route]
     buckets: Mapping[BucketKey, Bucket] = field(default_factory=dict)
-    waiting: Mapping[BucketKey, TransferId] = field(default_factory=dict)
+    waiting: Mapping[BucketKey, tuple[TransferId, ...]] = field(default_factory=dict)
     halted: frozenset[Scope] = frozenset()
     paused: frozenset[Scope] = frozenset()
     lagging: frozenset[Domain] = frozenset()

@@ -313,7 +313,7 @@ def test_rate__bucket_runs_dry__first_in_first_out_within_a_lane() -> None:
     assert isinstance(third, Refused)
     assert second.until == NOW + 300
     assert third.detail["first_waiting"] == claims[1].transfer_id.hex()
-    assert decision.waiting == {BUCKET: claims[1].transfer_id}
+    assert decision.waiting == {BUCKET: tuple(claim.transfer_id for claim in claims[1:])}
 
 
 def test_rate__the_one_that_waited__is_served_first_when_refilled() -> None:
@@ -326,7 +326,21 @@ def test_rate__the_one_that_waited__is_served_first_when_refilled() -> None:
     )  # fmt: skip
     small_first = decide(later, [claims[2], claims[1]])
     assert [v == GRANTED for v in small_first.verdicts] == [False, True]
-    assert small_first.waiting == {}
+    assert small_first.waiting == {BUCKET: (claims[2].transfer_id,)}
+
+
+def test_rate__many_wait__a_newcomer_gets_none_of_what_refills() -> None:
+    """INV-11: the second in the queue is not overtaken when the first is served."""
+    claims = _lane_claims(8 * SHARE, 5 * SHARE, 2 * SHARE, SHARE)
+    context = a_world_of(*claims, buckets={BUCKET: a_bucket()})
+    page = decide(context, claims[:3])
+    later = replace(
+        context, now=NOW + 300, buckets=page.buckets, waiting=page.waiting,
+        granted=frozenset({claims[0].transfer_id}),
+    )  # fmt: skip
+    served = decide(later, [claims[1], claims[3], claims[2]])
+    assert [v == GRANTED for v in served.verdicts] == [True, False, False]
+    assert served.waiting == {BUCKET: (claims[2].transfer_id, claims[3].transfer_id)}
 
 
 def test_rate__approved_transfer_larger_than_the_bucket__drains_a_full_one() -> None:

@@ -113,7 +113,7 @@ class Guard:
     granted: dict[TransferId, TransferMessage] = field(default_factory=dict)
     sequence: IssueSequence = field(default_factory=lambda: IssueSequence(0, ISSUER))
     bucket: Bucket = field(default_factory=a_bucket)
-    waiting: dict[BucketKey, TransferId] = field(default_factory=dict)
+    waiting: dict[BucketKey, tuple[TransferId, ...]] = field(default_factory=dict)
     moves: list[tuple[int, int]] = field(default_factory=list)
     """(second, shares) of every grant to the rated chain."""
     remembers: bool = True

@@ -148,6 +148,18 @@ class SupplyStep:
     supply: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A claim that waits for a rate bucket; `since` is the sequence of the ruling that said so."""
+
+    transfer_id: TransferId
+    asset: AssetId
+    key: ExecutionKey
+    since: int
+    asked_ms: int
+    """When it was last claimed; one that nobody claims any more loses its place."""
+
+
 class Outcome(StrEnum):
     """What a verdict does to a claim."""
 

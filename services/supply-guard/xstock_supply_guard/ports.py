@@ -27,6 +27,7 @@ from xstock_supply_guard.model import (
     Ruling,
     Scan,
     SupplyStep,
+    Waiter,
 )
 
 
@@ -121,6 +122,15 @@ class GuardReads(Protocol):
         """The buckets that were taken from before."""
         ...
 
+    async def waiting(
+        self, keys: Collection[BucketKey], asked_since_ms: int, limit: int
+    ) -> Mapping[BucketKey, tuple[TransferId, ...]]:
+        """The first `limit` claims that wait for each bucket, oldest first.
+
+        Without those that were executed, or not claimed again since `asked_since_ms`.
+        """
+        ...
+
     async def parked(self, after: TransferId | None, limit: int) -> Sequence[ClaimRecord]:
         """Claims whose standing ruling is PARKED, by transfer id."""
         ...
@@ -195,6 +205,12 @@ class GuardUnit(GuardReads, Protocol):
 
     async def save_buckets(self, buckets: Mapping[BucketKey, Bucket]) -> None:
         """Keep bucket levels."""
+        ...
+
+    async def save_waiting(
+        self, waiters: Sequence[Waiter], gone: Collection[TransferId], asked_since_ms: int
+    ) -> None:
+        """Keep who waits (the first `since` stays), forget `gone` and what is older."""
         ...
 
     async def add_evidence(self, chain: Domain, code: str, detail: str, at_ms: int) -> None:

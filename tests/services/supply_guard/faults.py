@@ -28,6 +28,7 @@ from xstock_chains.fake import Lie
 from xstock_chains.fake.state import AssetRules
 from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
+from xstock_core.bucket import Bucket
 from xstock_core.ids import Address32, Domain, counter_nonce
 from xstock_core.message import make_message
 from xstock_core.observation import TxRef
@@ -486,6 +487,71 @@ class TestIssuance:
         world.mine()
         await world.scan()
         assert any(reason.startswith("INV-01") for reason in await world.halts())
+
+
+def narrow() -> PolicyConfig:
+    """A bucket of ten shares per asset and lane that refills one share in a second."""
+    return PolicyConfig(bucket=Bucket(10 * SHARE, SHARE, 10 * SHARE, 0))
+
+
+async def queued(world: World) -> list[SubmittedClaim]:
+    """Four final burns of 8, 5, 2 and 1 shares: the first is granted, two wait, one is new."""
+    await world.funded(10 * SHARE)
+    await world.clock.advance(60)
+    await world.release([world.order(2, 10 * SHARE).message])  # another 10, by the others
+    burns = [world.burn(amount * SHARE) for amount in (8, 5, 2, 1)]
+    world.mine()
+    await world.scan()
+    claims = [world.claim(tx) for tx in burns]
+    await world.clock.advance(60)
+    assert await world.outcome(claims[0]) == GRANTED
+    for claim in claims[1:3]:
+        assert await world.outcome(claim) == (Outcome.HELD, "RATE_LIMITED")
+    return claims
+
+
+class TestRate:
+    """INV-11: first in, first out, across pages and restarts."""
+
+    async def test_rate__newcomer_that_would_fit__waits_behind_those_before_it(
+        self, store: GuardStore
+    ) -> None:
+        """INV-11: each claim comes in a page of its own."""
+        world = World(store=store, policy=narrow())
+        claims = await queued(world)
+        assert await world.outcome(claims[3]) == (Outcome.HELD, "RATE_LIMITED")
+        await world.clock.advance(4)
+        world.desk = world.new_desk()
+        assert await world.outcome(claims[1]) == (Outcome.HELD, "SIGNING_DISABLED")
+        await world.scan()
+        for late in (claims[3], claims[2]):
+            assert await world.outcome(late) == (Outcome.HELD, "RATE_LIMITED")
+        waits = (Outcome.HELD, "RATE_LIMITED")
+        outcomes = [await world.outcome(claims[number]) for number in (1, 3, 2)]
+        assert outcomes == [GRANTED, waits, waits]
+        await world.clock.advance(4)
+        outcomes = [await world.outcome(claims[number]) for number in (3, 2, 3)]
+        assert outcomes == [waits, GRANTED, GRANTED]
+
+    async def test_rate__first_in_line_was_released_by_the_others__blocks_nobody(
+        self, store: GuardStore
+    ) -> None:
+        world = World(store=store, policy=narrow())
+        claims = await queued(world)
+        await world.release([claims[1].message])
+        world.mine()
+        await world.scan()
+        assert await world.outcome(claims[2]) == GRANTED
+
+    async def test_rate__first_in_line_is_claimed_no_more__loses_its_place(
+        self, store: GuardStore
+    ) -> None:
+        world = World(store=store, policy=narrow())
+        claims = await queued(world)
+        await world.clock.advance(300)
+        assert await world.outcome(claims[2]) == (Outcome.HELD, "RATE_LIMITED")
+        await world.clock.advance(301)
+        assert await world.outcome(claims[2]) == GRANTED
 
 
 class TestSigning:

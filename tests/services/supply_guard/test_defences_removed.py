@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.services.supply_guard.faults import GRANTED, forged_claim, lie_of
+from tests.services.supply_guard.faults import GRANTED, forged_claim, lie_of, narrow, queued
 from tests.services.supply_guard.world import (
     ASSET,
     HOLDER,
@@ -237,6 +237,20 @@ async def test_supply_audit__never_run__an_outside_mint_stays_unseen(
     monkeypatch.setattr(findings, "minted_outside", lambda _: None)
     await world.scan()
     assert await world.halts() == []
+
+
+async def test_queue__forgotten_between_pages__a_newcomer_overtakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """INV-11: without the stored queue, first in is first out within one page only."""
+    world = World(policy=narrow())
+    claims = await queued(world)
+
+    async def nobody(*_: object) -> dict[object, object]:
+        return {}
+
+    monkeypatch.setattr(memory._Unit, "waiting", nobody)
+    assert await world.outcome(claims[3]) == GRANTED
 
 
 async def test_order_form__finding_removed__a_mint_in_custodys_name_stays_unseen(

@@ -34,6 +34,7 @@ from xstock_supply_guard.model import (
     Ruling,
     Scan,
     SupplyStep,
+    Waiter,
     next_link,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
@@ -63,6 +64,7 @@ class _State:
     permits: dict[bytes, Permit] = field(default_factory=dict)
     readings: dict[tuple[Domain, AssetId], BelievedSupply] = field(default_factory=dict)
     buckets: dict[BucketKey, Bucket] = field(default_factory=dict)
+    waiters: dict[TransferId, Waiter] = field(default_factory=dict)
     links: list[tuple[JournalHead, int, tuple[str, ...]]] = field(default_factory=list)
     evidence: list[tuple[Domain, str, str, int]] = field(default_factory=list)
 
@@ -212,6 +214,19 @@ class _Unit:
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
         return _pick(self.state.buckets, keys)
 
+    async def waiting(
+        self, keys: Collection[BucketKey], asked_since_ms: int, limit: int
+    ) -> Mapping[BucketKey, tuple[TransferId, ...]]:
+        live = sorted(
+            (one.since, one.transfer_id, one)
+            for one in self.state.waiters.values()
+            if one.asked_ms >= asked_since_ms and one.key not in self.state.executions
+        )
+        queues = {
+            key: tuple(i for _, i, one in live if _waits_for(one, key))[:limit] for key in keys
+        }
+        return {key: queue for key, queue in queues.items() if queue}
+
     async def parked(self, after: TransferId | None, limit: int) -> Sequence[ClaimRecord]:
         found = sorted(
             (key, record)
@@ -292,6 +307,18 @@ class _Unit:
     async def save_buckets(self, buckets: Mapping[BucketKey, Bucket]) -> None:
         self.state.buckets.update(buckets)
 
+    async def save_waiting(
+        self, waiters: Sequence[Waiter], gone: Collection[TransferId], asked_since_ms: int
+    ) -> None:
+        for one in waiters:
+            known = self.state.waiters.get(one.transfer_id, one)
+            self.state.waiters[one.transfer_id] = replace(one, since=known.since)
+        self.state.waiters = {
+            key: one
+            for key, one in self.state.waiters.items()
+            if key not in gone and one.asked_ms >= asked_since_ms
+        }
+
     async def add_evidence(self, chain: Domain, code: str, detail: str, at_ms: int) -> None:
         self.state.evidence.append((chain, code, detail, at_ms))
 
@@ -302,6 +329,11 @@ class _Unit:
 
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
         self.published.extend((ruling, at_ms) for ruling in rulings)
+
+
+def _waits_for(waiter: Waiter, key: BucketKey) -> bool:
+    same = (waiter.asset, waiter.key.destination) == (key.asset, key.destination)
+    return same and key.source in (None, waiter.key.source)
 
 
 def _pick(known: Mapping[K, V], keys: Collection[K]) -> dict[K, V]:

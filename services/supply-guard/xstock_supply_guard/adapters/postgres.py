@@ -38,6 +38,7 @@ from xstock_supply_guard.model import (
     Ruling,
     Scan,
     SupplyStep,
+    Waiter,
     next_link,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
@@ -229,6 +230,21 @@ class _Unit:
             )
         return {key: found[key] for key in keys if key in found}
 
+    async def waiting(
+        self, keys: Collection[BucketKey], asked_since_ms: int, limit: int
+    ) -> Mapping[BucketKey, tuple[TransferId, ...]]:
+        found: dict[BucketKey, list[TransferId]] = {}
+        listed = list(keys)
+        parameters = {
+            "assets": [key.asset for key in listed],
+            "destinations": [int(key.destination) for key in listed],
+            "sources": [int(key.source or 0) for key in listed],
+        }
+        for row in await self._rows(_WAITING, **parameters, asked=asked_since_ms, limit=limit):
+            key = listed[row.place - 1]
+            found.setdefault(key, []).append(TransferId(bytes(row.transfer_id)))
+        return {key: tuple(queue) for key, queue in found.items()}
+
     async def parked(self, after: TransferId | None, limit: int) -> Sequence[ClaimRecord]:
         sql = (
             "SELECT * FROM claim WHERE outcome = 'PARKED' AND transfer_id > :after"
@@ -383,6 +399,29 @@ class _Unit:
             on_conflict=_REPLACE_BUCKET,
         )
 
+    async def save_waiting(
+        self, waiters: Sequence[Waiter], gone: Collection[TransferId], asked_since_ms: int
+    ) -> None:
+        await insert_many(
+            self._connection,
+            "waiting",
+            {
+                "transfer_id": ("bytea", [one.transfer_id for one in waiters]),
+                "asset": ("bytea", [one.asset for one in waiters]),
+                "destination": ("integer", [int(one.key.destination) for one in waiters]),
+                "source": ("integer", [int(one.key.source) for one in waiters]),
+                "nonce": ("bytea", [one.key.nonce for one in waiters]),
+                "since": ("bigint", [one.since for one in waiters]),
+                "asked_ms": ("bigint", [one.asked_ms for one in waiters]),
+            },
+            on_conflict="(transfer_id) DO UPDATE SET asked_ms = excluded.asked_ms",
+        )
+        sql = (
+            "DELETE FROM waiting WHERE transfer_id = ANY(CAST(:gone AS bytea[]))"
+            " OR asked_ms < :asked"
+        )
+        await self._execute(sql, {"gone": list(gone), "asked": asked_since_ms})
+
     async def add_evidence(self, chain: Domain, code: str, detail: str, at_ms: int) -> None:
         sql = (
             "INSERT INTO evidence (chain, code, detail, at_ms)"
@@ -431,6 +470,18 @@ _SUPPLY_AT = (
     "SELECT wanted.asset, step.supply FROM unnest(CAST(:assets AS bytea[])) AS wanted(asset)"
     " CROSS JOIN LATERAL (SELECT supply FROM supply_step WHERE chain = :chain"
     " AND asset = wanted.asset AND number <= :number ORDER BY number DESC LIMIT 1) AS step"
+)
+_WAITING = (
+    "SELECT wanted.place, queue.transfer_id FROM unnest(CAST(:assets AS bytea[]),"
+    " CAST(:destinations AS integer[]), CAST(:sources AS integer[])) WITH ORDINALITY"
+    " AS wanted(asset, destination, source, place) CROSS JOIN LATERAL"
+    " (SELECT transfer_id, since FROM waiting WHERE waiting.asset = wanted.asset"
+    " AND waiting.destination = wanted.destination AND wanted.source IN (0, waiting.source)"
+    " AND asked_ms >= :asked AND NOT EXISTS (SELECT 1 FROM execution"
+    " WHERE execution.nonce = waiting.nonce AND execution.source = waiting.source"
+    " AND execution.destination = waiting.destination)"
+    " ORDER BY since, transfer_id LIMIT :limit) AS queue"
+    " ORDER BY wanted.place, queue.since, queue.transfer_id"
 )
 _ISSUES = (
     "SELECT issue_order.* FROM unnest(CAST(:assets AS bytea[]), CAST(:numbers AS numeric[]))"

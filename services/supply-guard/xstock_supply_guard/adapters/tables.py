@@ -276,6 +276,20 @@ class BucketRow(GuardTable, table=True):
     as_of: int = _big()
 
 
+class WaitingRow(GuardTable, table=True):
+    """A claim that waits for its rate buckets, in the order of `since`."""
+
+    __tablename__ = "waiting"
+    __table_args__ = (Index("waiting_queue", "asset", "destination", "since"),)
+    transfer_id: bytes = _bytes(key=True)
+    asset: bytes = _bytes()
+    destination: int
+    source: int
+    nonce: bytes = _bytes()
+    since: int = _big()
+    asked_ms: int = _big()
+
+
 class JournalRow(GuardTable, table=True):
     """One link of the hash chain: digest = sha256(previous ‖ time ‖ lines)."""
 
@@ -317,6 +331,7 @@ TABLES = (
     PermitRow,
     ReadingRow,
     BucketRow,
+    WaitingRow,
     JournalRow,
     EvidenceRow,
 )

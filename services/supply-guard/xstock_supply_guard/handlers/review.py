@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from xstock_core.bucket import BucketKey
 from xstock_core.ids import Address32, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.invariants import InvariantId, InvariantViolation
 from xstock_core.message import Kind, TransferMessage
@@ -55,6 +56,7 @@ from xstock_supply_guard.model import (
     Scan,
     SubmittedClaim,
     UnreadableClaim,
+    Waiter,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
@@ -65,6 +67,8 @@ _OUTCOMES = {
 }
 _NEVER_FRESH = -(2**40)
 """An age limit in seconds that no attestation meets."""
+WAITING_SECONDS_MAX = 600
+"""A claim that nobody repeats for so long loses its place in a rate bucket's queue."""
 RULINGS_PER_LINK_MAX = 4096
 """Rulings of one journal link are numbered within this room."""
 
@@ -260,12 +264,14 @@ async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known:
     halts = await unit.halts()
     full = desk.config.policy.bucket
     taken = await unit.buckets(keys) if full is not None else {}
+    queues = await _queues(desk, unit, keys, len(claims)) if full is not None else {}
     return Context(
         now=desk.now,
         balances=await unit.balances(assets),
         assets=await asset_views(desk, unit, assets, _issuers(desk, claims)),
         routes=desk.config.routes,
         buckets={key: taken.get(key, full) for key in keys} if full is not None else {},
+        waiting=queues,
         halted=scopes(halts),
         lagging=frozenset(
             chain
@@ -274,6 +280,14 @@ async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known:
         ),
         executed=frozenset(executed),
     )
+
+
+async def _queues(
+    desk: Desk, unit: GuardReads, keys: set[BucketKey], page: int
+) -> Mapping[BucketKey, tuple[TransferId, ...]]:
+    """Who waits: of each queue more than this page could serve, so that nobody is overtaken."""
+    since_ms = desk.clock.unix_ms() - WAITING_SECONDS_MAX * 1000
+    return await unit.waiting(keys, since_ms, page + 1)
 
 
 def _issuers(desk: Desk, claims: Sequence[Claim]) -> dict[AssetId, Address32]:
@@ -359,11 +373,31 @@ async def _save(
         rulings[transfer_id] = ruling
         expiry = claim.order.expires if claim.order is not None else None
         changed.append(ClaimRecord(claim.message, ruling, page.now_ms, expiry))
+    if desk.config.policy.bucket is not None:
+        await _save_waiting(unit, page, rulings)
     if changed:
         await unit.save_claims(changed)
         given = [record.ruling for record in changed]
         await unit.journal([_line(ruling) for ruling in given], page.now_ms)
         await unit.publish(given, page.now_ms)
+
+
+async def _save_waiting(unit: GuardUnit, page: _Page, rulings: Mapping[TransferId, Ruling]) -> None:
+    """INV-11: keep who waits for a bucket; whoever waits for something else gives up its place.
+
+    A guard that has just started refuses before any rule; that costs nobody a place.
+    """
+    waiters, gone = [], []
+    for transfer_id, verdict in page.verdicts.items():
+        reason = verdict.reason if isinstance(verdict, Refused) else None
+        message = page.claims[transfer_id].message
+        if reason is Reason.RATE_LIMITED:
+            since = rulings[transfer_id].sequence
+            waiter = Waiter(transfer_id, message.asset, key_of(message), since, page.now_ms)
+            waiters.append(waiter)
+        elif reason is not Reason.SIGNING_DISABLED:
+            gone.append(transfer_id)
+    await unit.save_waiting(waiters, gone, page.now_ms - WAITING_SECONDS_MAX * 1000)
 
 
 async def _reserve(desk: Desk, unit: GuardUnit, page: _Page) -> None:
