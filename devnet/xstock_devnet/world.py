@@ -203,6 +203,15 @@ class World:
             + ", ".join(f"{name} on {node.port}" for name, node in self.anvils.items())
         )
 
+    @property
+    def residues(self) -> dict[tuple[str, str], int]:
+        """By (chain, symbol): the part of a unit that an opening left in the token's supply."""
+        return {
+            (chain, symbol): opening["residue_units"]
+            for symbol, by_chain in self.openings.items()
+            for chain, opening in by_chain.items()
+        }
+
     def node_urls(self, chain: str) -> tuple[str, ...]:
         """The nodes themselves, past the proxy."""
         for external in self.externals:
