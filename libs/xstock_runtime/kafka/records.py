@@ -8,7 +8,6 @@ headers.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,11 +87,9 @@ def mac_of(key: bytes, topic: str, record_key: bytes, value: bytes) -> bytes:
     """The 32-byte MAC of a record. Raises ValueError if `key` is shorter than 32 bytes."""
     if len(key) < MAC_KEY_BYTES_MIN:
         raise ValueError(f"kafka MAC key has {len(key)} bytes; use at least {MAC_KEY_BYTES_MIN}")
-    digest = hmac.new(key, digestmod=hashlib.sha256)
-    for part in (topic.encode(), record_key, value):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
+    parts = (topic.encode(), record_key, value)
+    text = b"".join(piece for part in parts for piece in (len(part).to_bytes(8, "big"), part))
+    return hmac.digest(key, text, "sha256")
 
 
 def verify_mac(keys: Sequence[bytes], received: Received) -> None:

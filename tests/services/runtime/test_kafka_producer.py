@@ -10,6 +10,7 @@ from aiokafka.errors import OutOfOrderSequenceNumber
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.kafka import MAC_HEADER, BusProducer, ProducerSettings, Record, mac_of
+from xstock_runtime.kafka.producer import partition_of
 
 KEY = bytes(range(32))
 
@@ -144,3 +145,11 @@ async def test_stop__with_a_page_in_flight__fails_it_instead_of_hanging(
         await publishing
     with pytest.raises(RuntimeError):
         await producer.publish(page(b"b"))
+
+
+def test_partition__of_one_key__is_always_the_same_and_all_are_used() -> None:
+    keys = [number.to_bytes(32, "big") for number in range(300)]
+    places = [partition_of(key, [0, 1, 2], [2]) for key in keys]
+    assert places == [partition_of(key, [0, 1, 2], []) for key in keys]
+    assert min(places.count(partition) for partition in (0, 1, 2)) > 50
+    assert ProducerSettings("broker:9092", KEY).config()["partitioner"] is partition_of

@@ -1,5 +1,8 @@
 """The MAC binds topic, key and value, with no way to shift bytes between them."""
 
+import hashlib
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +55,8 @@ def test_mac__moved_to_another_topic__does_not_verify() -> None:
 def test_mac__short_key__is_refused() -> None:
     with pytest.raises(ValueError, match="at least 32"):
         mac_of(b"short", "t", b"", b"")
+
+
+def test_mac__of_one_record__is_hmac_sha256_over_lengths_and_parts() -> None:
+    text = bytes(7) + b"\x01t" + bytes(7) + b"\x01k" + bytes(7) + b"\x02vv"
+    assert mac_of(KEY, "t", b"k", b"vv") == hmac.new(KEY, text, hashlib.sha256).digest()
