@@ -94,7 +94,7 @@ class Stopwatch:
 
 
 async def end_to_end(folder: Path) -> dict[str, Result]:
-    """Rate of a burst, added latency, destination transactions, memory, CPU per transfer."""
+    """Rate of a burst, added latency, destination transactions, memory, CPU, SQL."""
     chains = [
         replace(chain, block_seconds=1, slots_in_an_epoch=1, extra=_GAS_LIMIT)
         for chain in CHAINS[:2]
@@ -194,11 +194,12 @@ async def _burst(
     world: World, watch: Stopwatch, burster: Burster, domain: int
 ) -> dict[str, Result]:
     await watch.start()
-    before = _cpu_seconds(world)
+    before, sql_before = _cpu_seconds(world), await _sql(world)
     await burster.burn(BURST, domain, SHARES)
     await watch.until(BURST)
     seconds = watch.released_at[-1] - watch.final_at[0]
     spent = {name: after - before[name] for name, after in _cpu_seconds(world).items()}
+    sql = {name: count - sql_before[name] for name, count in (await _sql(world)).items()}
     rate = BURST / seconds
     how = f"burst of {BURST}, first burn final to last release in a block, 1 s blocks"
     results = {
@@ -210,6 +211,10 @@ async def _burst(
     for name, cpu in spent.items():
         results[f"cpu_ms_per_transfer ({name})"] = Result(
             round(1000 * cpu / BURST, 3), "ms", None, None, "", None, how
+        )
+    for name, count in sql.items():
+        results[f"sql_per_transfer ({name})"] = Result(
+            round(count / BURST, 3), name.split()[-1], None, None, "", None, how
         )
     for name, mb in _rss_mb(world).items():
         results[f"rss_mb ({name})"] = at_most(mb, "MB", 150, "after the burst")
@@ -227,6 +232,17 @@ def _cpu_seconds(world: World) -> dict[str, float]:
         family = [process, *process.children(recursive=True)]
         spent[name] = sum(sum(one.cpu_times()[:2]) for one in family)
     return spent
+
+
+async def _sql(world: World) -> dict[str, float]:
+    """Transactions committed in each service's database so far, and bytes of write-ahead log."""
+    rows = await world.postgres.fetch(
+        "SELECT datname, xact_commit FROM pg_stat_database"
+        " WHERE datname IS NOT NULL AND datname NOT LIKE 'template%' AND datname <> 'postgres'"
+    )
+    wal = await world.postgres.fetch("SELECT pg_current_wal_insert_lsn() - '0/0' AS bytes")
+    counted = {f"{row['datname']} transactions": float(row["xact_commit"]) for row in rows}
+    return {**counted, "write-ahead bytes": float(wal[0]["bytes"])}
 
 
 def _rss_mb(world: World) -> dict[str, float]:

@@ -61,7 +61,7 @@ CONNECTIONS = 8
 PGBENCH_SECONDS = 6
 ENTRIES_FEW = 10_000
 ENTRIES_MANY = 200_000
-GROWTH_BATCHES = 6
+GROWTH_BATCHES = 8
 SHARE = 10**8
 _ROLE = "guard_runtime"
 _DEPLOYMENT = "bench"
@@ -311,14 +311,14 @@ async def _growth(server: PostgresServer, short: GuardBench, long: GuardBench) -
         for statement in _LENGTHEN:
             await server.execute(statement.format(entries=entries), database=bench.database_name)
         await bench.review(bench.batches(2))
-    spent = {short: 0.0, long: 0.0}
+    best = {short: float("inf"), long: float("inf")}
     for _ in range(GROWTH_BATCHES):
-        for bench in spent:
-            spent[bench] += await _seconds(bench, 1)
-    ratio = spent[long] / spent[short]
+        for bench in best:
+            best[bench] = min(best[bench], await _seconds(bench, 1))
+    ratio = best[long] / best[short]
     how = (
         f"seconds per review at {ENTRIES_MANY:,} ledger entries (with their burns, claims and "
-        f"executions) over those at {ENTRIES_FEW:,}, batches of {BATCH} taking turns"
+        f"executions) over those at {ENTRIES_FEW:,}, best of {GROWTH_BATCHES} batches of {BATCH} taking turns"
     )
     return {"guard_review_growth": at_most(round(ratio, 3), "x", 1.2, how)}
 

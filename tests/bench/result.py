@@ -55,5 +55,6 @@ def show(results: dict[str, Result]) -> None:
         met = "" if result.met is None else ("yes" if result.met else "no")
         baseline = "" if result.baseline is None else f"{result.baseline:,.1f}"
         ratio = "" if result.ratio is None else f"{result.ratio:g}"
-        table.add_row(key, f"{result.value:,.1f}", result.unit, baseline, ratio, result.target, met)
+        value = f"{result.value:,.0f}" if abs(result.value) >= 100 else f"{result.value:.3g}"
+        table.add_row(key, value, result.unit, baseline, ratio, result.target, met)
     Console(width=140).print(table)
