@@ -22,7 +22,7 @@ from xstock_gateway.handlers.build import BuildHandler
 from xstock_gateway.handlers.follow import FollowHandler, Wakeups
 from xstock_gateway.handlers.ingest import IngestHandler
 from xstock_gateway.metrics import GatewayMetrics
-from xstock_gateway.ports import ChainDesk, Coverage
+from xstock_gateway.ports import ChainDesk, Coverage, GatewayStore
 from xstock_gateway.settings import GatewaySettings
 from xstock_gateway.token import TokenBox
 from xstock_gateway.view import Fact
@@ -59,36 +59,8 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
         progress, metrics = Progress(clock), Metrics("xstock_gateway")
         counted = GatewayMetrics.create(metrics)
         codec = RecordCodec(registry.deployment_id)
-        store = PostgresGatewayStore(database, codec)
-        desks = await _desks(registry, settings.providers, stack)
-        ingest, wakeups = IngestHandler(store, clock), Wakeups()
-        tokens = TokenBox(settings.token_key.get_secret_value().encode(), registry.deployment_id)
-        watchers = GrpcWatchers(
-            {
-                registry.chain(name).domain: await _channel(settings, target, stack)
-                for name, target in settings.watchers.items()
-            },
-            registry.deployment_id,
-        )
-        handlers = Handlers(
-            registry=registry,
-            store=store,
-            guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
-            ask=AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock),
-            build=BuildHandler(registry, store, desks, clock),
-            follow=FollowHandler(
-                store,
-                tokens,
-                wakeups,
-                clock,
-                settings.stream_progress_seconds,
-                settings.stream_slow_seconds,
-            ),
-            present=Presenter(registry, desks),
-            metrics=counted,
-            version=version("xstock-bridge"),
-            randomness=randomness,
-        )
+        store, wakeups = PostgresGatewayStore(database, codec), Wakeups()
+        handlers = await _handlers(settings, registry, store, wakeups, counted, stack)
         consumer: BusConsumer[Fact | Coverage | None] = BusConsumer(
             ConsumerSettings(
                 bootstrap=settings.kafka_bootstrap,
@@ -97,7 +69,7 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
                 mac_keys=settings.mac_keys,
             ),
             decode=codec.decode,
-            handler=Intake(ingest, counted).take,
+            handler=Intake(handlers.ask.ingest, counted).take,
             dead_letters=producer,
             clock=clock,
             randomness=randomness,
@@ -120,6 +92,46 @@ async def bootstrap(settings: GatewaySettings) -> AsyncIterator[Service]:
             },
             drain=(("streams", loops.drain), ("grpc", server.drain)),
         )
+
+
+async def _handlers(
+    settings: GatewaySettings,
+    registry: Registry,
+    store: GatewayStore,
+    wakeups: Wakeups,
+    counted: GatewayMetrics,
+    stack: AsyncExitStack,
+) -> Handlers:
+    clock = SystemClock()
+    desks = await _desks(registry, settings.providers, stack)
+    tokens = TokenBox(settings.token_key.get_secret_value().encode(), registry.deployment_id)
+    watchers = GrpcWatchers(
+        {
+            registry.chain(name).domain: await _channel(settings, target, stack)
+            for name, target in settings.watchers.items()
+        },
+        registry.deployment_id,
+    )
+    ingest = IngestHandler(store, clock)
+    return Handlers(
+        registry=registry,
+        store=store,
+        guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
+        ask=AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock),
+        build=BuildHandler(registry, store, desks, clock),
+        follow=FollowHandler(
+            store,
+            tokens,
+            wakeups,
+            clock,
+            settings.stream_progress_seconds,
+            settings.stream_slow_seconds,
+        ),
+        present=Presenter(registry, desks),
+        metrics=counted,
+        version=version("xstock-bridge"),
+        randomness=SystemRandomness(),
+    )
 
 
 async def _desks(
