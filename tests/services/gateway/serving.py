@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from tests.services.gateway.world import GatewayWorld
 from xstock_gateway.bootstrap import grpc_server
+from xstock_gateway.metrics import GatewayMetrics
 from xstock_gateway.settings import GatewaySettings
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.grpc_client import ChannelSettings, open_channel
@@ -49,6 +50,7 @@ class Serving:
     world: GatewayWorld
     server: GrpcServer
     stub: Any
+    metrics: GatewayMetrics
 
     async def drain(self) -> None:
         """As SIGTERM does it: streams say goodbye first."""
@@ -67,7 +69,9 @@ async def serving(world: GatewayWorld) -> AsyncIterator[Serving]:
     port = await server.start()
     try:
         async with open_channel(ChannelSettings(f"127.0.0.1:{port}")) as channel:
-            yield Serving(world, server, bridge_pb2_grpc.BridgeServiceStub(channel))
+            yield Serving(
+                world, server, bridge_pb2_grpc.BridgeServiceStub(channel), handlers.metrics
+            )
     finally:
         world.wakeups.drain()
         await server.drain()

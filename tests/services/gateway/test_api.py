@@ -354,3 +354,21 @@ async def test_api__reader_that_does_not_read__is_held_by_flow_control_others_ar
         page = await running.stub.ListTransfers(bridge_pb2.ListTransfersRequest(page_size=3))
         assert len(page.transfers) == 3
         stuck.cancel()
+
+
+async def test_api__hundreds_of_streams_cancelled__none_stays_open(api: Serving) -> None:
+    """F75: a client that leaves takes its stream with it."""
+    await api.world.take(final(1))
+    gauge = api.metrics.streams_open
+    for _ in range(5):
+        streams = [
+            api.stub.WatchTransfers(bridge_pb2.WatchTransfersRequest(start=SNAPSHOT))
+            for _ in range(80)
+        ]
+        await asyncio.gather(*(stream.read() for stream in streams))
+        assert gauge._value.get() == 80
+        for stream in streams:
+            stream.cancel()
+        async with asyncio.timeout(20):
+            while gauge._value.get():
+                await asyncio.sleep(0.02)

@@ -20,6 +20,7 @@ class MemoryGatewayStore:
     _coverage: dict[Domain, Coverage] = field(default_factory=dict)
     _built: dict[str, BuiltBurn] = field(default_factory=dict)
     _head: int = 0
+    _saved: Wakeups = field(default_factory=Wakeups)
 
     async def views(self, ids: Sequence[TransferId]) -> dict[TransferId, TransferView]:
         """The views that exist."""
@@ -40,6 +41,7 @@ class MemoryGatewayStore:
             self._head += 1
             self._journal.append(JournalLine(self._head, change))
             self._views[change.view.transfer_id] = change.view
+        self._saved.wake()
         self.wakeups.wake()
         return self._head
 
@@ -116,7 +118,7 @@ class MemoryGatewayStore:
     async def changes(self) -> AsyncIterator[None]:
         """Wakes with every save."""
         while True:
-            ticket = self.wakeups.ticket()
+            ticket = self._saved.ticket()
             yield None
             await ticket.wait()
 
