@@ -444,6 +444,7 @@ class World:
             "PROVIDERS": self._all_providers(process.name),
             "KEY_FILES": json.dumps({"evm": str(self.key_file(process.name))}),
             "OPENINGS": json.dumps(self.openings),
+            "FRESH_KEY": "true",
             "FOREIGN_PROVIDERS": json.dumps(self._providers_of_others(process.name)),
         }
 

@@ -236,6 +236,7 @@ def _config(attestor: PaperKey, issuer: PaperKey) -> GuardConfig:
         issuers={issuer.key_id: issuer.public_key},
         attestors={attestor.key_id: attestor.public_key},
         review_wait_seconds=0,
+        fresh_key=True,
     )
 
 

@@ -516,4 +516,5 @@ def guard_config(name: str, chains: dict[Domain, FakeChain]) -> GuardConfig:
         attestors={"custodian": ATTESTOR_KEY},
         page_limit=7,
         review_wait_seconds=0,
+        fresh_key=True,
     )

@@ -48,6 +48,7 @@ from xstock_supply_guard.entrypoints.servers import (
 from xstock_supply_guard.handlers.audit import Auditor
 from xstock_supply_guard.handlers.checking import QuorumEpoch, StartCheck
 from xstock_supply_guard.handlers.desk import Desk, make_live
+from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import GuardConfig
 from xstock_supply_guard.ports import GuardStore
@@ -88,6 +89,7 @@ async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
             lease=lease,
         )
         desk = make_desk(config, store, clock, doors, codecs, signers)
+        await begin(desk)
         yield await _serve(stack, settings, desk, doors, database, lease, clock)
 
 

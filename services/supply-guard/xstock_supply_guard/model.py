@@ -100,6 +100,10 @@ class GuardConfig:
     page_limit: int = 1000
     review_wait_seconds: float = 1.0
     """How long a review waits for the scanner to reach a burn it has not seen."""
+    fresh_key: bool = False
+    """The operator asserts that this guard's keys have never signed: a new database may sign."""
+    restore_mark: str = ""
+    """Another one than before says that the database was restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,15 @@ class Scan:
     head: BlockRef | None = None
     dissent_since_ms: int | None = None
     """Since when this guard's providers disagree about final data; None: they agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The database that this guard's memory lives in, and since when it may sign there."""
+
+    identity: str
+    signing_from: int
+    """Unix seconds that every destination's final time must have passed; 0: no wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from xstock_supply_guard.model import (
     Halt,
     IssueRecord,
     JournalHead,
+    Origin,
     Permit,
     Posted,
     Ruling,
@@ -33,6 +34,14 @@ from xstock_supply_guard.model import (
 
 class GuardReads(Protocol):
     """What may be asked inside one transaction."""
+
+    async def identity(self) -> str:
+        """What tells this database from any other and from itself restored, as it is now."""
+        ...
+
+    async def origin(self) -> Origin | None:
+        """The origin noted last; None in a new database."""
+        ...
 
     async def scans(self) -> Mapping[Domain, Scan]:
         """How far each chain is booked; a chain never scanned is absent."""
@@ -142,6 +151,10 @@ class GuardReads(Protocol):
 
 class GuardUnit(GuardReads, Protocol):
     """One transaction of the one writer; commits when its block ends, rolls back on a raise."""
+
+    async def add_origin(self, origin: Origin, at_ms: int) -> None:
+        """Note the origin; it is in force from now on, the earlier ones stay as history."""
+        ...
 
     async def save_scan(self, scan: Scan) -> None:
         """Where the chain's cursor stands now."""

@@ -89,3 +89,14 @@ class GuardSettings(ServiceSettings):
         default=20.0, ge=0, le=600, description="how long to stand by for the lease at the start"
     )
     page_limit: int = Field(default=1_000, ge=1, le=10_000, description="observations per page")
+    fresh_key: bool = Field(
+        default=False,
+        description="true only for the first start of a guard whose keys have never signed: its new"
+        " database signs at once instead of after one permit lifetime",
+    )
+    restore_mark: str = Field(
+        default="",
+        max_length=64,
+        description="change it (a date will do) after restoring the database from a volume snapshot"
+        " or a dump, which PostgreSQL cannot show: signing waits one permit lifetime",
+    )

@@ -252,3 +252,24 @@ async def test_second_process__the_first_is_frozen__waits_for_its_lease_to_run_o
         async with AsyncExitStack() as second:
             _, taken = await open_database(second, brief, clock)
             assert taken.fence == 2
+
+
+async def test_origin__of_this_database__is_told_by_postgresql_and_append_only(
+    guard_database: GuardDatabase,
+) -> None:
+    """F47: cluster, timeline and database; the runtime role can not take a wait back."""
+    opened = await guard_database.open()
+    world = World(store=opened.store)
+    await world.funded()
+    async with opened.store.read() as books:
+        identity = await books.identity()
+        origin = await books.origin()
+    cluster, timeline, database = identity.split("/")
+    assert (int(cluster) > 0, timeline, int(database) > 0) == (True, "00000001", True)
+    assert origin is not None
+    assert (origin.identity, origin.signing_from) == (f"{identity}/", 0)
+    async with opened.store.read() as books:
+        assert await books.identity() == identity
+    with pytest.raises(Exception, match="permission denied"):
+        async with opened.database.transaction() as connection:
+            await connection.execute(text("UPDATE origin SET signing_from = 0"))

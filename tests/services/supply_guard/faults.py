@@ -39,6 +39,7 @@ from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.halting import halt, resume
+from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.post import Booked, post_page
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import Opening, Outcome, PolicyConfig, SubmittedClaim
@@ -629,6 +630,74 @@ class TestSigning:
         await world.scan(Domain.ETHEREUM, Domain.BNB)
         assert (await world.sign(message)).refusals[0].reason == "SIGNING_DISABLED"
         await world.scan(Domain.MANTLE)
+        assert (await world.sign(message)).signature
+
+
+def with_config(world: World, **changes: Any) -> None:
+    """The guard starts again, configured otherwise."""
+    world.desk = world.new_desk()
+    world.desk.config = replace(world.desk.config, **changes)
+
+
+class TestForgottenPermits:
+    """A guard whose memory was restored may have forgotten permits that are still good."""
+
+    async def test_sign__after_a_restart_on_the_same_database__at_once(
+        self, store: GuardStore
+    ) -> None:
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted()
+        await begin(world.desk)
+        with_config(world, fresh_key=False)
+        await begin(world.desk)
+        await world.scan()
+        assert (await read_books(world.desk, [ASSET])).signing
+        assert (await world.sign(message)).signature
+
+    async def test_sign__new_database_and_nobody_vouches_for_the_key__waits_a_lifetime(
+        self, store: GuardStore
+    ) -> None:
+        """The wait is in every destination's final time, and a restart does not shorten it."""
+        world = World(store=store)
+        with_config(world, fresh_key=False)
+        await begin(world.desk)
+        await world.funded()
+        message = await world.granted()
+        refused = (await world.sign(message)).refusals[0]
+        assert (refused.outcome, refused.reason) == (Outcome.HELD, "SIGNING_DISABLED")
+        assert "mantle" in refused.detail["waits_for"]
+        await world.clock.advance(3_700)
+        for domain in (Domain.ETHEREUM, Domain.BNB):
+            world.chains[domain].mine(3)
+        with_config(world, fresh_key=True)
+        await begin(world.desk)
+        await world.scan()
+        books = await read_books(world.desk, [ASSET])
+        assert not books.signing
+        assert books.not_signing_reason.split(": ")[-1].startswith("mantle ")
+        assert (await world.sign(message)).refusals[0].reason == "SIGNING_DISABLED"
+        world.mine()
+        await world.scan()
+        assert (await read_books(world.desk, [ASSET])).not_signing_reason == ""
+        assert (await world.sign(message)).signature
+
+    async def test_sign__restored_from_a_snapshot_that_the_operator_marks__waits(
+        self, store: GuardStore
+    ) -> None:
+        """F47: fresh or not, what another database has signed is not known here."""
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted()
+        assert (await world.sign(message)).signature
+        with_config(world, restore_mark="2026-11-22")
+        await world.scan()
+        assert not (await read_books(world.desk, [ASSET])).signing
+        assert (await world.sign(message)).refusals[0].reason == "SIGNING_DISABLED"
+        assert "permits" in (await read_books(world.desk, [ASSET])).not_signing_reason
+        await world.clock.advance(3_700)
+        world.mine()
+        await world.scan()
         assert (await world.sign(message)).signature
 
 

@@ -36,7 +36,7 @@ from xstock_core.policy import (
 from xstock_core.signing import SIGNING_POLICIES, check_covered
 from xstock_supply_guard.adapters import memory
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
-from xstock_supply_guard.handlers import findings, halting, review
+from xstock_supply_guard.handlers import findings, halting, review, sign
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.halting import halt, resume
 from xstock_supply_guard.handlers.sign import sign_release
@@ -251,6 +251,20 @@ async def test_queue__forgotten_between_pages__a_newcomer_overtakes(
 
     monkeypatch.setattr(memory._Unit, "waiting", nobody)
     assert await world.outcome(claims[3]) == GRANTED
+
+
+async def test_forgotten_permits__wait_removed__a_restored_guard_signs_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F47: two permits for one claim may then be alive, one of them unknown to its guard."""
+    world = World()
+    await world.funded()
+    message = await world.granted()
+    assert isinstance(world.store, MemoryGuardStore)
+    world.store.identity = "promoted standby"
+    assert (await world.sign(message)).refusals[0].reason == "SIGNING_DISABLED"
+    monkeypatch.setattr(sign, "waits_for_permits", lambda *_: "")
+    assert (await world.sign(message)).signature
 
 
 async def test_order_form__finding_removed__a_mint_in_custodys_name_stays_unseen(

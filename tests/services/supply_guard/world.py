@@ -34,6 +34,7 @@ from xstock_supply_guard.adapters.memory import MemoryGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.handlers.audit import Audited, Auditor, audit_step
 from xstock_supply_guard.handlers.desk import Desk, make_live
+from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.papers import Attested, order_message, submit_attestation
 from xstock_supply_guard.handlers.post import Booked
 from xstock_supply_guard.handlers.review import review_transfers
@@ -112,6 +113,7 @@ def guard_config(policy: PolicyConfig, chains: Iterable[Domain] = CHAINS) -> Gua
         attestors={ATTESTOR.key_id: ATTESTOR.public_key},
         policy=policy,
         review_wait_seconds=0,
+        fresh_key=True,
     )
 
 
@@ -345,6 +347,7 @@ class World:
 
     async def funded(self, amount: int = 100 * SHARE, *, held: int = 1000 * SHARE) -> None:
         """Custody attests, the issuer issues to the holder on Ethereum, all of it booked."""
+        await begin(self.desk)
         self.mine()
         await self.scan()
         await self.attest(held)

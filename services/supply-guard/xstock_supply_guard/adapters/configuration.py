@@ -47,6 +47,8 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         openings=openings(registry, settings),
         page_limit=settings.page_limit,
         review_wait_seconds=settings.review_wait_seconds,
+        fresh_key=settings.fresh_key,
+        restore_mark=settings.restore_mark,
     )
 
 

@@ -28,6 +28,7 @@ from xstock_supply_guard.model import (
     IssueRecord,
     JournalHead,
     OrderState,
+    Origin,
     Outcome,
     Permit,
     Posted,
@@ -47,6 +48,7 @@ V = TypeVar("V")
 class _State:
     """Everything that survives; each field is copied for a unit of work."""
 
+    origins: list[Origin] = field(default_factory=list)
     scans: dict[Domain, Scan] = field(default_factory=dict)
     observations: dict[ObservationId, Observation] = field(default_factory=dict)
     burns: dict[TransferId, BurnFinal] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class MemoryGuardStore:
         self._writer = asyncio.Lock()
         self._publish = publish
         self.fenced = False
+        self.identity = "memory"
 
     @property
     def links(self) -> Sequence[tuple[JournalHead, int, tuple[str, ...]]]:
@@ -107,13 +110,13 @@ class MemoryGuardStore:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[GuardReads]:
         """A look at the committed state."""
-        yield _Unit(self._state)
+        yield _Unit(self._state, self.identity)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[GuardUnit]:
         """A unit of work on a copy; raises Fatal FENCED while `fenced`."""
         async with self._writer:
-            unit = _Unit(self._state.fork())
+            unit = _Unit(self._state.fork(), self.identity)
             yield unit
             if self.fenced:
                 raise Fatal("FENCED", "another process of this guard writes now")
@@ -126,9 +129,16 @@ class MemoryGuardStore:
 class _Unit:
     """One transaction over a state."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: _State, identity: str) -> None:
         self.state = state
+        self._identity = identity
         self.published: list[tuple[Ruling, int]] = []
+
+    async def identity(self) -> str:
+        return self._identity
+
+    async def origin(self) -> Origin | None:
+        return self.state.origins[-1] if self.state.origins else None
 
     async def scans(self) -> Mapping[Domain, Scan]:
         return self.state.scans
@@ -237,6 +247,10 @@ class _Unit:
 
     async def journal_head(self) -> JournalHead:
         return self.state.links[-1][0] if self.state.links else FIRST_LINK
+
+    async def add_origin(self, origin: Origin, at_ms: int) -> None:
+        del at_ms
+        self.state.origins.append(origin)
 
     async def save_scan(self, scan: Scan) -> None:
         self.state.scans[scan.chain] = scan

@@ -33,6 +33,7 @@ from xstock_supply_guard.model import (
     Halt,
     IssueRecord,
     JournalHead,
+    Origin,
     Permit,
     Posted,
     Ruling,
@@ -112,6 +113,14 @@ class _Unit:
 
     async def _execute(self, sql: str, parameters: Mapping[str, Any]) -> None:
         await self._connection.execute(text(sql), dict(parameters))
+
+    async def identity(self) -> str:
+        return str((await self._rows(_IDENTITY))[0].identity)
+
+    async def origin(self) -> Origin | None:
+        sql = "SELECT identity, signing_from FROM origin ORDER BY id DESC LIMIT 1"
+        found = await self._rows(sql)
+        return Origin(found[0].identity, found[0].signing_from) if found else None
 
     async def scans(self) -> Mapping[Domain, Scan]:
         found = [rows.scan_of(row) for row in await self._rows("SELECT * FROM scan")]
@@ -257,6 +266,18 @@ class _Unit:
         sql = "SELECT sequence, digest FROM journal ORDER BY sequence DESC LIMIT 1"
         found = await self._rows(sql)
         return JournalHead(found[0].sequence, bytes(found[0].digest)) if found else FIRST_LINK
+
+    async def add_origin(self, origin: Origin, at_ms: int) -> None:
+        sql = (
+            "INSERT INTO origin (identity, signing_from, at_ms)"
+            " VALUES (:identity, :signing_from, :at_ms)"
+        )
+        parameters = {
+            "identity": origin.identity,
+            "signing_from": origin.signing_from,
+            "at_ms": at_ms,
+        }
+        await self._execute(sql, parameters)
 
     async def save_scan(self, scan: Scan) -> None:
         await self._execute(_SAVE_SCAN, rows.scan_parameters(scan))
@@ -451,6 +472,12 @@ class _Unit:
         await self._store.publish(self._connection, rulings, at_ms)
 
 
+_IDENTITY = (
+    "SELECT concat_ws('/', system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),"
+    " (SELECT oid FROM pg_database WHERE datname = current_database())) AS identity"
+    " FROM pg_control_system()"
+)
+"""The cluster, its timeline (a promotion or point-in-time recovery begins one), the database."""
 _KEYS = (
     "unnest(CAST(:destinations AS integer[]), CAST(:sources AS integer[]),"
     " CAST(:nonces AS bytea[])) AS wanted(destination, source, nonce)"

@@ -15,6 +15,7 @@ APPEND_ONLY = (
     "permit",
     "journal",
     "evidence",
+    "origin",
     "halt_approval",
 )
 """The runtime role may INSERT and SELECT here, and nothing else."""
@@ -314,7 +315,20 @@ class EvidenceRow(GuardTable, table=True):
     at_ms: int = _big()
 
 
+class OriginRow(GuardTable, table=True):
+    """The databases that this guard's memory has lived in; the last one is in force."""
+
+    __tablename__ = "origin"
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    identity: str
+    signing_from: int = _big()
+    at_ms: int = _big()
+
+
 TABLES = (
+    OriginRow,
     ScanRow,
     ObservationRow,
     BurnRow,

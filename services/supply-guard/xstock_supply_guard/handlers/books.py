@@ -17,6 +17,7 @@ from xstock_core.ledger import (
 )
 from xstock_core.observation import BlockRef
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.origin import why_not_yet
 from xstock_supply_guard.model import BelievedSupply, Halt, JournalHead, Scan
 
 
@@ -69,6 +70,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
         halts = await books.halts()
         orders = await books.reserved_through(assets)
         head = await books.journal_head()
+        forgotten = await why_not_yet(desk, books)
     rows = []
     for asset in assets:
         record = attested.get(asset)
@@ -88,7 +90,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
                 last_order_number=orders.get(asset, 0),
             )
         )
-    reason = _why_not(desk, halts)
+    reason = _why_not(desk, halts) or forgotten
     return Books(tuple(rows), not reason, reason, head)
 
 

@@ -20,10 +20,12 @@ from xstock_core.signing import Desk as SigningDesk
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.origin import settle_origin, waits_for_permits
 from xstock_supply_guard.handlers.papers import void_covers
 from xstock_supply_guard.handlers.review import asset_views, ruling_of
 from xstock_supply_guard.model import (
     ClaimRecord,
+    Origin,
     Outcome,
     Permit,
     PermitItem,
@@ -57,7 +59,8 @@ async def sign_release(
     signature = await signer.sign_digest(digest)
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
-        refusals = await _refusals(desk, unit, request, epoch, policies)
+        origin = await settle_origin(desk, unit)
+        refusals = await _refusals(desk, unit, request, (epoch, origin), policies)
         if refusals:
             return _refused(refusals)
         given = await unit.permit(digest)
@@ -119,13 +122,20 @@ def _refused(refusals: Mapping[TransferId, Refused]) -> SignAnswer:
 
 
 async def _refusals(
-    desk: Desk, unit: GuardReads, request: SignRequest, epoch: int, policies: Sequence[Policy]
+    desk: Desk,
+    unit: GuardReads,
+    request: SignRequest,
+    known: tuple[int, Origin],
+    policies: Sequence[Policy],
 ) -> dict[TransferId, Refused]:
     """Every item that stands in the way, with its reason; empty when the batch may be signed."""
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
     context = await _context(desk, unit, records)
+    epoch, origin = known
+    waits_for = ", ".join(desk.missing()) or waits_for_permits(desk, origin, scans)
     room = _signing_desk(desk, request, records, scans.get(request.destination), epoch)
+    room = replace(room, enabled=not waits_for)
     found = {**_dissent(request, records, scans)}
     batch = _batch(request, records)
     if not isinstance(may_sign(context, room, batch, policies), Refused):
@@ -136,14 +146,14 @@ async def _refusals(
         alone = replace(batch, items=(item_of(records[one.transfer_id].message, one.action),))
         verdict = may_sign(context, room, alone, policies)
         if isinstance(verdict, Refused):
-            found[one.transfer_id] = _named(desk, one, records[one.transfer_id], verdict)
+            found[one.transfer_id] = _named(one, records[one.transfer_id], verdict, waits_for)
     return found
 
 
-def _named(desk: Desk, item: PermitItem, record: ClaimRecord, refusal: Refused) -> Refused:
+def _named(item: PermitItem, record: ClaimRecord, refusal: Refused, waits_for: str) -> Refused:
     """NOT_GRANTED in this guard's own words."""
     if refusal.reason is Reason.SIGNING_DISABLED:
-        return refuse(refusal.reason, waits_for=", ".join(desk.missing()))
+        return refuse(refusal.reason, waits_for=waits_for)
     if refusal.reason is not Reason.NOT_GRANTED:
         return refusal
     if item.action is Action.CANCEL:
