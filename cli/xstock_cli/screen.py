@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+LOGS_KEPT: Final = "kept: logs of every process in"
 _WIDTH_OFF_TTY: Final = 200
 """Nobody's window limits a pipe: wide enough that no column is folded."""
 

@@ -19,7 +19,7 @@ import typer
 from xstock_cli.exits import Exit, UsageProblem
 from xstock_cli.local_options import Others, parse_externals, parse_kafka
 from xstock_cli.running import Stopped, run
-from xstock_cli.screen import Screen
+from xstock_cli.screen import LOGS_KEPT, Screen
 from xstock_cli.stages import LiveStage, PlainStage
 from xstock_runtime.clock import SystemClock
 
@@ -98,7 +98,7 @@ def demo(
         if good and not keep:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            say(f"kept: logs of every process in {folder / 'logs'}")
+            say(f"{LOGS_KEPT} {folder / 'logs'}")
     screen.document(facts.as_json())
     screen.line(facts.line)
     raise typer.Exit(Exit.DONE if facts.good else Exit.FAILED)
@@ -154,7 +154,7 @@ def up(
             screen.note("everything is stopped")
             raise typer.Exit(Exit.DONE) from None
         except BaseException:
-            screen.note(f"kept: logs of every process in {place / 'logs'}")
+            screen.note(f"{LOGS_KEPT} {place / 'logs'}")
             raise
 
 
