@@ -33,7 +33,8 @@ PERMIT_MARGIN_SECONDS = 60
 """Kept off the longest permit: a guard's final head may trail ours by this much."""
 _EPOCH_MS = 10_000
 _FINAL_TIME_MS = 2_000
-_CANDIDATES_MAX = 4_000
+_CANDIDATES_MAX = 1_000
+"""Looked at for one batch: a few times what fits, for all but a batch goes back into the queue."""
 _REST_MS_MAX = 2_000
 _PARKED_SKIPS = {
     reason.name: reason for reason in (SkipReason.RECIPIENT_REFUSED, SkipReason.ASSET_UNKNOWN)
