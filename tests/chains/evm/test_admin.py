@@ -17,11 +17,11 @@ from xstock_chains.evm.deploy import (
     DeployPlan,
     DeployState,
     EvmDeployment,
-    StepState,
     TokenPlan,
     create_address,
 )
 from xstock_chains.evm.rpc import Rpc
+from xstock_chains.ports import StepState
 from xstock_chains.profiles import open_admin
 from xstock_chains.registry import parse_registry
 from xstock_core.ids import Domain
