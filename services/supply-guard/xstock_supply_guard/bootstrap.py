@@ -22,6 +22,7 @@ from xstock_chains.profiles import (
     open_writer,
 )
 from xstock_chains.registry import Registry, load_registry
+from xstock_chains.start_check import StartCheck
 from xstock_core.ids import Domain
 from xstock_runtime.clock import Clock, SystemClock, SystemRandomness
 from xstock_runtime.database import Database, DatabaseSettings
@@ -46,7 +47,7 @@ from xstock_supply_guard.entrypoints.servers import (
     access,
 )
 from xstock_supply_guard.handlers.audit import Auditor
-from xstock_supply_guard.handlers.checking import QuorumEpoch, StartCheck
+from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.handlers.desk import Desk, make_live
 from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.metrics import GuardMetrics

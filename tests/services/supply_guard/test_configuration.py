@@ -13,11 +13,12 @@ from xstock_chains.fake import FakeAdmin
 from xstock_chains.fake.admin import expectation_of
 from xstock_chains.ports import CheckResult, SelfTest
 from xstock_chains.registry import Registry, parse_registry
+from xstock_chains.start_check import StartCheck
 from xstock_core.ids import Domain, asset_id
 from xstock_runtime.errors import Fatal, Transient
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.adapters.configuration import guard_config
-from xstock_supply_guard.handlers.checking import QuorumEpoch, StartCheck
+from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.settings import GuardSettings
 
 URLS = ["http://a", "http://b", "http://c"]

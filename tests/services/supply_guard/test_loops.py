@@ -6,12 +6,12 @@ from dataclasses import replace
 from tests.services.supply_guard.world import SHARE, World
 from xstock_chains.fake import FakeAdmin
 from xstock_chains.fake.admin import expectation_of
+from xstock_chains.start_check import StartCheck
 from xstock_core.ids import Domain
 from xstock_runtime.health import Progress
 from xstock_runtime.metrics import Metrics
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.handlers.audit import PENDING_MAX
-from xstock_supply_guard.handlers.checking import StartCheck
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import Outcome
 

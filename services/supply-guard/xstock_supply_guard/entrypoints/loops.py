@@ -7,13 +7,13 @@ there are more. Trouble with one chain never stops another. A loop ends only by 
 from dataclasses import dataclass
 
 from xstock_chains.ports import ChainReader
+from xstock_chains.start_check import StartCheck
 from xstock_core.ids import Domain
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, ServiceError, Transient
 from xstock_runtime.health import Progress
 from xstock_runtime.logging import get_logger
 from xstock_supply_guard.handlers.audit import Auditor, audit_step
-from xstock_supply_guard.handlers.checking import StartCheck
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.post import Booked
 from xstock_supply_guard.handlers.scan import scan_step
