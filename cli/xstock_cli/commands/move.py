@@ -59,7 +59,7 @@ def transfer(
     amount: Annotated[str, typer.Argument(help='Shares as a decimal, e.g. "1.25".')],
     symbol: Annotated[str, typer.Argument(help="The asset, e.g. TSLAx.")],
     source: Annotated[str, typer.Option("--from", help="The chain to burn on.")],
-    destination: Annotated[str, typer.Option("--to", help='The chain to mint on, or "custody".')],
+    destination: Annotated[str, typer.Option("--to", help="The chain to mint on.")],
     key: Annotated[str, typer.Option("--key", help="Your key: a file, or a name in XSTOCK_KEYS.")],
     recipient: Annotated[
         str, typer.Option("--recipient", help="Who receives; none means the same key there.")

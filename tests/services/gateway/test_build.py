@@ -70,12 +70,6 @@ ASKED: dict[str, tuple[dict[str, object], str, str, str]] = {
     ),
     "sender no address": ({"sender": "me"}, "RECIPIENT_INVALID", "sender", "40 hexadecimal"),
     "refund no address": ({"refund_to": "0x1"}, "RECIPIENT_INVALID", "refund_to", "40 hexa"),
-    "custody reference": (
-        {"destination": "custody", "recipient": "0x12"},
-        "RECIPIENT_INVALID",
-        "recipient",
-        "32 bytes in hex",
-    ),
     "no request id": ({"request_id": ""}, "FIELD_INVALID", "request_id", "UUID"),
 }
 
@@ -223,10 +217,25 @@ async def test_burn__fine__names_shares_display_and_effects() -> None:
     assert call["refund_address"] == HOLDER.hex()
 
 
-async def test_redemption__to_custody__carries_the_custody_reference() -> None:
-    built = await GatewayWorld().build.build(
+async def test_redemption__while_nothing_closes_one__is_refused_before_a_burn_is_built() -> None:
+    with pytest.raises(ApiRefused, match="custody") as refused:
+        await GatewayWorld().build.build(
+            a_burn_wanted(destination="custody", recipient="0x" + "ab" * 32)
+        )
+    assert refused.value.reason == "ROUTE_CLOSED"
+
+
+async def test_redemption__once_open__carries_the_custody_reference() -> None:
+    world = GatewayWorld()
+    world.build.redemptions_open = True
+    built = await world.build.build(
         a_burn_wanted(destination="custody", recipient="0x" + "ab" * 32)
     )
     transaction = json.loads(built.burn.payload)["transactions"][0]
     call = json.loads(bytes.fromhex(transaction["data"][2:]))
     assert (call["destination"], call["recipient"]) == (100, "ab" * 32)
+    another = a_burn_wanted(
+        request_id="9b2c3d4e-0000-4000-8000-000000000001", destination="custody", recipient="0x12"
+    )
+    with pytest.raises(ApiRefused, match="32 bytes in hex"):
+        await world.build.build(another)

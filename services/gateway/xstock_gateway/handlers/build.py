@@ -84,6 +84,9 @@ class BuildHandler:
     store: GatewayStore
     desks: Mapping[Domain, ChainDesk]
     clock: Clock
+    redemptions_open: bool = False
+    """Stays closed until attestations list what custody has paid out: an open redemption counts
+    as exposure, and without that list nothing would ever close it."""
 
     async def build(self, wanted: BurnWanted) -> BuiltBurn:
         """The burn for this request id; raises ApiRefused with the field that is wrong."""
@@ -138,6 +141,13 @@ class BuildHandler:
     def _request(self, wanted: BurnWanted) -> BurnRequest:
         source = self._domain("source", wanted.source)
         redeem = wanted.destination == CUSTODY
+        if redeem and not self.redemptions_open:
+            raise ApiRefused(
+                "ROUTE_CLOSED",
+                "destination: 'custody' is not open: attestations do not list paid redemptions "
+                "yet; redeem with the issuer directly",
+                {"symbol": wanted.symbol, "chain": CUSTODY},
+            )
         destination = Domain.CUSTODY if redeem else self._domain("destination", wanted.destination)
         if source is destination:
             raise field_refused(
