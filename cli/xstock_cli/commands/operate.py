@@ -131,6 +131,8 @@ def resume(
 ) -> None:
     """Approve that a halt is cleared; it is once two identities have, and the books are green.
 
+    On a local world these are operator-1 and operator-2: run it with each as --as.
+
     Exit codes: 0 cleared wherever it stood, 1 no such halt, 5 more is needed (it says what).
     """
     place = find_place(world=world, registry=registry)

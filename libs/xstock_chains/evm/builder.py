@@ -325,15 +325,23 @@ class EvmBurnBuilder:
         refund = checksummed(from_wire(request.refund_address))
         shown = displayed_decimal(request.amount, multiplier)
         effects = [
-            f"{sender} burns {request.amount} units of 10^-8 share of {token.symbol} "
-            f"({shown} displayed at multiplier {multiplier} x 10^-18) on {self.chain.name}",
-            f"as many shares are to be released on domain {int(request.destination)} to "
-            f"0x{request.recipient.hex()}",
+            f"{sender} burns {displayed_decimal(request.amount, _ONE)} shares of {token.symbol} "
+            f"({shown} displayed) on {self.chain.name}",
+            f"as many shares are to be released {self._destination(request)}",
             f"if it is cancelled, they come back to {refund}",
         ]
         if approves:
             effects.insert(0, f"the bridge {bridge} may take {shown} and 1 % more, displayed")
         return tuple(effects)
+
+    def _destination(self, request: BurnRequest) -> str:
+        """Where to and to whom, as people write it."""
+        raw = f"0x{request.recipient.hex()}"
+        if request.destination is Domain.CUSTODY:
+            return f"by custody, account {raw}"
+        entry = self._registry.chain(request.destination)
+        shown = checksummed(from_wire(request.recipient)) if entry.family == "evm" else raw
+        return f"on {entry.name} to {shown}"
 
 
 def _first_word(answer: Any) -> int | None:

@@ -45,7 +45,7 @@ ASKED: dict[str, tuple[dict[str, object], str, str, str]] = {
         "amount",
         "decimals; 0.00000001 would pass",
     ),
-    "below the minimum": ({"shares": 999}, "AMOUNT_BELOW_MINIMUM", "amount", "is 1000"),
+    "below the minimum": ({"shares": 999}, "AMOUNT_BELOW_MINIMUM", "amount", "is 0.00001 shares"),
     "unknown asset": ({"symbol": "FAKEx"}, "ASSET_UNKNOWN", "symbol", "ListAssets"),
     "unknown source": ({"source": "moon"}, "CHAIN_UNKNOWN", "source", "ethereum, bnb"),
     "unknown destination": ({"destination": "moon"}, "CHAIN_UNKNOWN", "destination", "bnb"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from xstock_chains.ports import BurnRequest, CheckResult
 from xstock_chains.registry import AssetEntry, Registry
 from xstock_core.amount import (
+    MULTIPLIER_ONE,
     AmountHasDust,
     InvalidAmount,
     Shares,
@@ -221,8 +222,8 @@ class BuildHandler:
                 "AMOUNT_BELOW_MINIMUM",
                 "amount",
                 amount,
-                f"the least that {wanted.source} burns of {asset.symbol} is {minimum} "
-                "units of 10^-8 share",
+                f"the least that {wanted.source} burns of {asset.symbol} is "
+                f"{displayed_decimal(minimum, MULTIPLIER_ONE)} shares ({minimum} units)",
             )
         return amount
 
