@@ -216,7 +216,9 @@ def check_issuance(context: Context, claim: Claim) -> Verdict:
     expected = issuance.reserved_through + 1
     if order.order > expected:
         return refuse(Reason.ISSUE_OUT_OF_ORDER, order=order.order, expected=expected)
-    return GRANTED if order.order == expected else refuse(Reason.ALREADY_EXECUTED)
+    if order.order < expected:
+        return refuse(Reason.ALREADY_EXECUTED, order=order.order, expected=expected)
+    return GRANTED
 
 
 def check_corporate_action(context: Context, claim: Claim) -> Verdict:
@@ -291,13 +293,14 @@ POLICIES: Final[tuple[Policy, ...]] = (
     check_chain_balance,
     check_supply,
     check_collateral,
-    check_cap,
     check_issuance,
+    check_cap,
     check_corporate_action,
     check_size,
     check_rate,
 )
-"""In this order; `check_route` comes before every policy that needs the asset's view."""
+"""In this order; `check_route` comes before every policy that needs the asset's view, and
+`check_issuance` before `check_cap`: only the next order's number may be said to wait for room."""
 
 CANCEL_POLICIES: Final[tuple[Policy, ...]] = (check_evidence, check_executed, check_halt)
 """A CANCEL mints nothing, so it may be signed above the cap and through a pause."""

@@ -265,6 +265,16 @@ class OrderState(StrEnum):
     VOIDED = "VOIDED"
 
 
+ORDER_STATES_RISING = (
+    OrderState.OPEN,
+    OrderState.RESERVED,
+    OrderState.VOIDED,
+    OrderState.EXECUTED,
+)
+"""A number's record is replaced only by one that stands later here: what waits never takes the
+place of what was granted, and a release that was seen is the last word."""
+
+
 @dataclass(frozen=True, slots=True)
 class IssueRecord:
     """One number of an asset's issuance sequence."""
@@ -277,7 +287,7 @@ class IssueRecord:
     expiry: int
     """Unix seconds; 0 where only the release was seen."""
     message: TransferMessage | None
-    """None where only the release was seen."""
+    """What waits or was granted here; None where the number was closed without a grant."""
     destination: Domain
 
 

@@ -185,7 +185,10 @@ class GuardUnit(GuardReads, Protocol):
         ...
 
     async def save_issues(self, issues: Sequence[IssueRecord]) -> None:
-        """Keep orders, over older states of the same number."""
+        """Keep orders, each number once; a record of the same or a later state stays.
+
+        The order of the states is `ORDER_STATES_RISING`.
+        """
         ...
 
     async def save_reserved_through(self, numbers: Mapping[AssetId, int]) -> None:

@@ -13,7 +13,7 @@ from xstock_core.ids import (
     parse_domain,
     parse_transfer_id,
 )
-from xstock_core.message import parse_message
+from xstock_core.message import Kind, parse_message
 from xstock_core.release import Action
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
@@ -85,10 +85,18 @@ def claim_from_wire(
     """The claim; one that cannot be read is told apart and spoils nobody else's."""
     try:
         message = _checked("message", lambda: parse_message(wire.message))
-        order = order_from_wire(wire.order, deployment_id) if wire.HasField("order") else None
+        order = _order_of(wire, message.kind, deployment_id) if wire.HasField("order") else None
     except InvalidMessage as error:
         return UnreadableClaim(TransferId(keccak256(wire.message)), error.message)
     return SubmittedClaim(message, None, wire.block_number, order)
+
+
+def _order_of(wire: supply_guard_pb2.Claim, kind: Kind, deployment_id: str) -> OrderPaper:
+    """SECURITY: only an issuance has an order; beside a burn it would be read as one's."""
+    if kind is not Kind.ISSUE:
+        text = f"order: a {kind.name} has none; leave it out"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": "order"})
+    return order_from_wire(wire.order, deployment_id)
 
 
 def statement_from_wire(

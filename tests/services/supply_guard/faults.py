@@ -42,12 +42,21 @@ from xstock_supply_guard.handlers.halting import halt, resume
 from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.post import Booked, post_page
 from xstock_supply_guard.handlers.sign import sign_release
-from xstock_supply_guard.model import Opening, Outcome, PolicyConfig, SubmittedClaim
+from xstock_supply_guard.model import (
+    IssueRecord,
+    Opening,
+    OrderState,
+    Outcome,
+    PolicyConfig,
+    SubmittedClaim,
+    UnreadableClaim,
+)
 from xstock_supply_guard.ports import GuardStore
-from xstock_wire.papers import ATTESTATION
+from xstock_wire.papers import ATTESTATION, ISSUE_ORDER
 from xstock_wire.v1 import papers_pb2, supply_guard_pb2
 
 GRANTED = (Outcome.GRANTED, "")
+USED = (Outcome.REJECTED, "ALREADY_EXECUTED")
 
 
 def forged_claim(world: World, *, block: int = 1, amount: int = SHARE) -> SubmittedClaim:
@@ -488,6 +497,169 @@ class TestIssuance:
         world.mine()
         await world.scan()
         assert any(reason.startswith("INV-01") for reason in await world.halts())
+
+    async def test_order__over_the_cap_then_one_that_fits_under_its_number__lands_without_a_halt(
+        self, store: GuardStore
+    ) -> None:
+        """Order numbers come before the cap, and a number's record only rises: no false INV-03."""
+        world = World(store=store)
+        await world.funded()
+        big, small = world.order(2, 5000 * SHARE), world.order(2, 5 * SHARE)
+        assert await world.outcome(big) == (Outcome.HELD, "CAP_EXCEEDED")
+        assert await world.outcome(small) == GRANTED
+        again = (await world.review(big))[0]
+        assert (again.outcome, again.reason) == USED
+        assert (again.detail["order"], again.detail["expected"]) == ("2", "3")
+        assert await world.outcome(world.order(1, 5000 * SHARE)) == USED
+        await world.release([small.message])
+        world.mine()
+        await world.scan()
+        assert await world.halts() == []
+        assert await world.outcome(big) == USED
+        assert await world.outcome(world.order(3, SHARE)) == GRANTED
+
+    async def test_order__that_took_a_held_ones_number__expires_and_gives_its_room_back(
+        self, store: GuardStore
+    ) -> None:
+        """INV-07: asking for the held order again must not lose the reservation's record."""
+        world = World(store=store)
+        await world.funded()
+        big, small = world.order(2, 5000 * SHARE), world.order(2, 5 * SHARE, life=600)
+        rulings = await world.review(big, small)  # one page: the grant is what is kept
+        assert [one.outcome for one in rulings] == [Outcome.HELD, Outcome.GRANTED]
+        assert (await world.outcome(big))[0] is Outcome.REJECTED
+        await world.clock.advance(601)
+        world.mine()
+        await world.scan()
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.open_issuance, book.last_order_number) == (0, 2)
+
+    @pytest.mark.parametrize("closed", [False, True], ids=["still waiting", "expired here"])
+    async def test_release__of_the_order_that_others_granted_instead__is_no_finding(
+        self, store: GuardStore, closed: bool
+    ) -> None:
+        """What this guard only saw and never granted says nothing against a release."""
+        world = World(store=store)
+        await world.funded()
+        big = world.order(2, 5000 * SHARE, life=600)
+        assert await world.outcome(big) == (Outcome.HELD, "CAP_EXCEEDED")
+        if closed:
+            await world.clock.advance(601)
+            world.mine()
+            await world.scan()
+        await world.release([world.order(2, 5 * SHARE).message])
+        world.mine()
+        await world.scan()
+        assert await world.halts() == []
+        book = (await read_books(world.desk, [ASSET])).assets[0]
+        assert (book.exposure, book.last_order_number) == (105 * SHARE, 2)
+
+    async def test_order__of_a_number_that_was_executed_ahead__is_not_granted_behind_the_gap(
+        self, store: GuardStore
+    ) -> None:
+        """INV-02: one number, another chain: its key is free there, its number is not."""
+        world = World(store=store)
+        await world.funded()
+        await world.release([world.order(3, SHARE).message])
+        world.mine()
+        await world.scan()
+        again = world.order(3, SHARE, destination=Domain.BNB)
+        rulings = await world.review(world.order(2, SHARE), again)
+        assert [(one.outcome, one.reason) for one in rulings] == [GRANTED, USED]
+        assert await world.outcome(world.order(4, SHARE)) == GRANTED
+
+    async def test_issue_record__of_a_lower_state__never_replaces_a_higher_one(
+        self, store: GuardStore
+    ) -> None:
+        """The store's own lock: OPEN only where nothing is, RESERVED only over nothing or OPEN."""
+        rising = (OrderState.OPEN, OrderState.RESERVED, OrderState.VOIDED, OrderState.EXECUTED)
+        pairs = [(old, new) for old in rising for new in rising]
+        for number, (old, new) in enumerate(pairs, start=1):
+            for state, expiry in ((old, 1), (new, 2)):
+                record = IssueRecord(ASSET, number, None, state, expiry, None, Domain.BNB)
+                async with store.write() as unit:
+                    await unit.save_issues([record])
+        async with store.read() as books:
+            kept = await books.issues([(ASSET, n) for n in range(1, len(pairs) + 1)])
+        for number, (old, new) in enumerate(pairs, start=1):
+            rises = rising.index(new) > rising.index(old)
+            found = kept[ASSET, number]
+            assert (found.state, found.expiry) == ((new, 2) if rises else (old, 1))
+
+    @pytest.mark.parametrize("amount", [1, 5000 * SHARE], ids=["fits", "over the cap"])
+    async def test_transfer__with_a_strangers_order_beside_it__refused_and_nothing_kept_of_it(
+        self, store: GuardStore, amount: int
+    ) -> None:
+        """Only an ISSUE has an order, and only a valid one is kept: no number is taken."""
+        world = World(store=store)
+        await world.funded()
+        tx = world.burn()
+        world.mine()
+        await world.scan()
+        honest, forged = world.claim(tx), world.order(2, amount, life=5, key=STRANGER)
+        assert forged.order is not None
+        evil = replace(honest, order=forged.order)
+        assert await world.outcome(evil) == (Outcome.REJECTED, "CONTENT_MISMATCH")
+        assert await world.outcome(honest) == GRANTED
+        async with store.read() as books:
+            assert await books.issues([(ASSET, 2)]) == {}
+            records = await books.claims([id_of(honest.message)])
+        assert [one.expiry for one in records.values()] == [None]
+        assert (await world.sign(honest.message)).signature
+        real = world.order(2, SHARE)
+        assert await world.outcome(real) == GRANTED
+        assert await world.outcome(evil) == GRANTED  # the same transfer, granted before
+        await world.clock.advance(6)
+        world.mine()
+        await world.scan()
+        await world.release([real.message])
+        world.mine()
+        await world.scan()
+        assert await world.halts() == []
+
+    async def test_claim__transfer_with_an_order_on_the_wire__cannot_be_read(
+        self, store: GuardStore
+    ) -> None:
+        """The boundary names the field; the honest claim beside it is judged."""
+        world = World(store=store)
+        await world.funded()
+        tx = world.burn()
+        world.mine()
+        await world.scan()
+        honest = world.claim(tx)
+        paper = papers_pb2.IssueOrder(
+            asset=ASSET, order_number=2, destination=1, recipient=HOLDER, amount=1, expires=5
+        )
+        signed = STRANGER.sign(ISSUE_ORDER, DEPLOYMENT, paper)
+        claim = supply_guard_pb2.Claim(message=honest.message.pack(), order=signed)
+        bad = wire.claim_from_wire(claim, DEPLOYMENT)
+        assert isinstance(bad, UnreadableClaim)
+        rulings = await world.review(bad, honest)
+        assert [one.outcome for one in rulings] == [Outcome.REJECTED, Outcome.GRANTED]
+        assert rulings[0].detail["error"].startswith("order")
+
+    async def test_order__that_cannot_be_voided__is_closed_with_one_halt(
+        self, store: GuardStore
+    ) -> None:
+        """INV-07: the finding is told once; a resumed asset is not halted again by each page."""
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted()
+        broken = IssueRecord(
+            ASSET, 2, id_of(message), OrderState.RESERVED, 5, message, message.destination
+        )
+        async with store.write() as unit:
+            await unit.save_issues([broken])
+        world.mine()
+        await world.scan()
+        assert [reason[:6] for reason in await world.halts()] == ["INV-06"]
+        async with store.write() as unit:
+            assert (await unit.issues([(ASSET, 2)]))[ASSET, 2].state is OrderState.VOIDED
+            for one in await unit.halts():
+                await unit.clear_halt(one.id, 0)
+        world.mine()
+        await world.scan()
+        assert await world.halts() == []
 
 
 def narrow() -> PolicyConfig:

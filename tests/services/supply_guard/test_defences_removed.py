@@ -4,6 +4,7 @@ Every test here makes a guard without one of its defences and shows that the att
 then goes through: so the suite's checks bite, and the defence is what stops the attack.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from tests.services.supply_guard.world import (
 )
 from xstock_chains.fake import FakeReader
 from xstock_chains.quorum import Quorum
-from xstock_core.ids import Domain, counter_nonce
+from xstock_core.ids import Domain, TransferId, counter_nonce
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import Entry
 from xstock_core.observation import BurnFinal
@@ -33,6 +34,7 @@ from xstock_core.policy import (
     check_halt,
     check_issuance,
 )
+from xstock_core.review import Claim, IssueOrder
 from xstock_core.signing import SIGNING_POLICIES, check_covered
 from xstock_supply_guard.adapters import memory
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
@@ -145,6 +147,78 @@ async def test_order_sequence__unchecked__a_number_is_skipped() -> None:
         world.desk, [world.order(7, SHARE)], without(check_issuance)
     )
     assert rulings[0].outcome is Outcome.GRANTED
+
+
+async def test_order_record__may_fall_and_the_cap_comes_first__a_reservation_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """INV-07, both locks out: the held order takes the place of the one that was granted."""
+    monkeypatch.setattr(memory, "_rises", lambda _known, _new: True)
+    cap_first = (*without(check_issuance), check_issuance)
+    world = World()
+    await world.funded()
+    big, small = world.order(2, 5000 * SHARE), world.order(2, 5 * SHARE, life=600)
+    assert await world.outcome(small) == GRANTED
+    rulings = await review.review_transfers(world.desk, [big], cap_first)
+    assert rulings[0].reason == "CAP_EXCEEDED"
+    await world.clock.advance(3601)
+    world.mine()
+    await world.scan()
+    book = (await read_books(world.desk, [ASSET])).assets[0]
+    assert book.open_issuance == 5 * SHARE
+
+
+async def test_order_numbers__compared_after_the_cap__a_used_number_waits_for_room() -> None:
+    """The store's lock alone keeps the grant; the holder of a used number is told to wait."""
+    world = World()
+    await world.funded()
+    small = world.order(2, 5 * SHARE)
+    assert await world.outcome(small) == GRANTED
+    cap_first = (*without(check_issuance), check_issuance)
+    big = world.order(2, 5000 * SHARE)
+    rulings = await review.review_transfers(world.desk, [big], cap_first)
+    assert (rulings[0].outcome, rulings[0].reason) == (Outcome.HELD, "CAP_EXCEEDED")
+    await world.release([small.message])
+    world.mine()
+    await world.scan()
+    assert await world.halts() == []
+
+
+async def test_order_beside_a_transfer__kept_unchecked__takes_the_issuers_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the two checks a stranger's paper closes a number of the issuer's sequence."""
+
+    def believed(claims: Sequence[Claim]) -> dict[TransferId, IssueOrder]:
+        return {
+            one.transfer_id: IssueOrder(one.message, 2, 5, signature_valid=True) for one in claims
+        }
+
+    world = World()
+    await world.funded()
+    monkeypatch.setattr(review, "_early", lambda _desk, _claim, _missing: None)
+    monkeypatch.setattr(review, "_orders", believed)
+    tx = world.burn()
+    world.mine()
+    await world.scan()
+    evil = replace(world.claim(tx), order=world.order(2, 1, key=STRANGER).order)
+    assert await world.outcome(evil) == GRANTED
+    assert await world.outcome(world.order(2, SHARE)) == (Outcome.REJECTED, "ALREADY_EXECUTED")
+
+
+async def test_order_beside_a_transfer__let_past_the_shape_check__is_still_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the two checks the second holds alone: records come from the issuer's orders only."""
+    monkeypatch.setattr(review, "_early", lambda _desk, _claim, _missing: None)
+    world = World()
+    await world.funded()
+    tx = world.burn()
+    world.mine()
+    await world.scan()
+    evil = replace(world.claim(tx), order=world.order(2, 1, key=STRANGER).order)
+    assert await world.outcome(evil) == GRANTED
+    assert await world.outcome(world.order(2, SHARE)) == GRANTED
 
 
 async def test_collateral_age__unchecked__a_stale_attestation_counts() -> None:

@@ -20,6 +20,7 @@ from xstock_runtime.errors import Fatal
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.model import (
     FIRST_LINK,
+    ORDER_STATES_RISING,
     AttestationRecord,
     BelievedSupply,
     ClaimRecord,
@@ -292,7 +293,11 @@ class _Unit:
         self.state.claims.update({one.ruling.transfer_id: one for one in claims})
 
     async def save_issues(self, issues: Sequence[IssueRecord]) -> None:
-        self.state.issues.update({(one.asset, one.number): one for one in issues})
+        # SECURITY: a held order must not take the place of the one granted under its number.
+        for one in issues:
+            known = self.state.issues.get((one.asset, one.number))
+            if known is None or _rises(known.state, one.state):
+                self.state.issues[one.asset, one.number] = one
 
     async def save_reserved_through(self, numbers: Mapping[AssetId, int]) -> None:
         self.state.reserved.update(numbers)
@@ -343,6 +348,10 @@ class _Unit:
 
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
         self.published.extend((ruling, at_ms) for ruling in rulings)
+
+
+def _rises(known: OrderState, new: OrderState) -> bool:
+    return ORDER_STATES_RISING.index(new) > ORDER_STATES_RISING.index(known)
 
 
 def _waits_for(waiter: Waiter, key: BucketKey) -> bool:

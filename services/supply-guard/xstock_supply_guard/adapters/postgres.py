@@ -26,6 +26,7 @@ from xstock_supply_guard.adapters import rows
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.model import (
     FIRST_LINK,
+    ORDER_STATES_RISING,
     AttestationRecord,
     BelievedSupply,
     ClaimRecord,
@@ -557,9 +558,13 @@ _REPLACE_CLAIM = (
     " until = excluded.until, detail = excluded.detail, sequence = excluded.sequence,"
     " at_ms = excluded.at_ms, expiry = excluded.expiry"
 )
+_RISING = "ARRAY[" + ", ".join(f"'{state.value}'" for state in ORDER_STATES_RISING) + "]"
+# SECURITY: a held order must not take the place of the one granted under its number.
 _REPLACE_ISSUE = (
     "(asset, number) DO UPDATE SET transfer_id = excluded.transfer_id, state = excluded.state,"
     " expiry = excluded.expiry, message = excluded.message, destination = excluded.destination"
+    f" WHERE array_position({_RISING}, excluded.state)"
+    f" > array_position({_RISING}, issue_order.state)"
 )
 _REPLACE_READING = (
     "(chain, asset) DO UPDATE SET block_number = excluded.block_number,"

@@ -251,8 +251,10 @@ def _execute_order(fact: ReleaseFinal | CancelFinal, draft: _Draft) -> None:
         if known is not None:
             _void(known, CancelProof(fact), fact.place.block, draft)
         return
-    if known is not None and known.message is not None:
-        message = known.message
+    # An order that only waits here was never granted: another of its number may have been.
+    granted = known if known is not None and known.state is not OrderState.OPEN else None
+    if granted is not None and granted.message is not None:
+        message = granted.message
         same = (message.amount, message.recipient) == (fact.amount, fact.recipient)
         if not same or message.destination is not fact.destination:
             draft.findings.append(_issue_differs(fact))
@@ -261,7 +263,7 @@ def _execute_order(fact: ReleaseFinal | CancelFinal, draft: _Draft) -> None:
         draft.findings.extend([wrong] if wrong else [])
         draft.lines.append(f"issue-unseen {fact.nonce.hex()} {fact.amount}")
     if number is not None:
-        base = known or IssueRecord(
+        base = granted or IssueRecord(
             asset=fact.asset,
             number=number,
             transfer_id=None,
@@ -279,7 +281,12 @@ def _issue_differs(fact: ReleaseFinal) -> Finding:
 
 
 def _void(issue: IssueRecord, proof: VoidProof, at: BlockRef, draft: _Draft) -> None:
-    """Close an order for good; a reserved one gives its shares back to custody (INV-07)."""
+    """Close an order for good; a reserved one gives its shares back to custody (INV-07).
+
+    An expired one that cannot be given back is closed too, and its shares stay in the exposure:
+    asked again on every page, it would halt its asset for ever. A cancel is one fact, told once;
+    one that proves nothing leaves the order to its expiry.
+    """
     if issue.state in (OrderState.EXECUTED, OrderState.VOIDED):
         return
     if issue.state is OrderState.RESERVED and issue.message and issue.transfer_id:
@@ -288,9 +295,13 @@ def _void(issue: IssueRecord, proof: VoidProof, at: BlockRef, draft: _Draft) -> 
             entry = entry_of_issue_void(issue.message, reservation, proof)
         except InvariantViolation as broken:
             draft.findings.append(Finding(broken.id.value, broken.detail, asset=issue.asset))
-            return
-        draft.entries.append(Posted(entry, at))
-    draft.issues[issue.asset, issue.number] = replace(issue, state=OrderState.VOIDED)
+            if isinstance(proof, CancelProof):
+                return
+        else:
+            draft.entries.append(Posted(entry, at))
+    granted = None if issue.state is OrderState.OPEN else issue.message
+    closed = replace(issue, state=OrderState.VOIDED, message=granted)
+    draft.issues[issue.asset, issue.number] = closed
     draft.lines.append(f"order {issue.asset.hex()} {issue.number} {OrderState.VOIDED.value}")
 
 

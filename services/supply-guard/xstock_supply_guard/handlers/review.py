@@ -167,7 +167,9 @@ async def _rule(
         verdicts.update(
             {one.transfer_id: v for one, v in zip(judged, decision.verdicts, strict=True)}
         )
-        await _save(desk, unit, _Page(fresh, records, verdicts, decision, context, now_ms), rulings)
+        orders = _orders(judged)
+        page = _Page(fresh, orders, records, verdicts, decision, context, now_ms)
+        await _save(desk, unit, page, rulings)
     return rulings
 
 
@@ -209,6 +211,9 @@ def _with_evidence(
 def _early(desk: Desk, claim: SubmittedClaim, missing: Sequence[str]) -> Refused | None:
     if missing:
         return refuse(Reason.SIGNING_DISABLED, waits_for=", ".join(missing))
+    # SECURITY: a stranger's order beside a burn would be kept as if the issuer had signed it.
+    if claim.order is not None and claim.message.kind is not Kind.ISSUE:
+        return refuse(Reason.CONTENT_MISMATCH, order="only an ISSUE has one; leave it out")
     if claim.message.kind is Kind.REDEEM:
         return refuse(Reason.ROUTE_CLOSED, redemption="custody pays it out; nothing to release")
     longest = desk.config.policy.order_seconds_max
@@ -244,6 +249,17 @@ def _order_evidence(desk: Desk, message: TransferMessage, order: OrderPaper | No
     return IssueOrder(meant, order.order_number, order.expires, signature_valid=valid)
 
 
+def _orders(judged: Sequence[Claim]) -> dict[TransferId, IssueOrder]:
+    """The orders that are the issuer's own and say what is claimed; nothing is kept of others."""
+    return {
+        claim.transfer_id: order
+        for claim in judged
+        if isinstance(order := claim.evidence, IssueOrder)
+        and order.signature_valid
+        and order.message == claim.message
+    }
+
+
 def _refund_evidence(desk: Desk, message: TransferMessage, known: _Known) -> Evidence:
     if message.source_bridge not in desk.config.chains[message.source].bridges:
         return BurnAbsent(message.source)
@@ -260,7 +276,9 @@ def _refund_evidence(desk: Desk, message: TransferMessage, known: _Known) -> Evi
 async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known: _Known) -> Context:
     assets = {claim.message.asset for claim in claims}
     keys = {key for claim in claims for key in bucket_keys(claim)}
+    views = await asset_views(desk, unit, assets, _issuers(desk, claims))
     executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
+    executed |= await _closed_ahead(unit, claims, views)
     halts = await unit.halts()
     full = desk.config.policy.bucket
     taken = await unit.buckets(keys) if full is not None else {}
@@ -268,7 +286,7 @@ async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known:
     return Context(
         now=desk.now,
         balances=await unit.balances(assets),
-        assets=await asset_views(desk, unit, assets, _issuers(desk, claims)),
+        assets=views,
         routes=desk.config.routes,
         buckets={key: taken.get(key, full) for key in keys} if full is not None else {},
         waiting=queues,
@@ -280,6 +298,24 @@ async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known:
         ),
         executed=frozenset(executed),
     )
+
+
+async def _closed_ahead(
+    unit: GuardReads, claims: Sequence[Claim], views: Mapping[AssetId, AssetView]
+) -> set[TransferId]:
+    """Orders whose number was closed before the sequence came to it, whatever its destination.
+
+    The sequence alone would grant one that follows the missing number on the same page.
+    """
+    ahead: dict[TransferId, tuple[AssetId, int]] = {}
+    for transfer_id, order in _orders(claims).items():
+        asset = order.message.asset
+        issuance = views[asset].issuance if asset in views else None
+        if issuance is not None and order.order > issuance.reserved_through + 1:
+            ahead[transfer_id] = (asset, order.order)
+    known = await unit.issues(set(ahead.values())) if ahead else {}
+    closed = {number for number, one in known.items() if one.state is not OrderState.OPEN}
+    return {transfer_id for transfer_id, number in ahead.items() if number in closed}
 
 
 async def _queues(
@@ -350,6 +386,7 @@ class _Page:
     """A judged page, ready to be saved."""
 
     claims: Mapping[TransferId, SubmittedClaim]
+    orders: Mapping[TransferId, IssueOrder]
     records: Mapping[TransferId, ClaimRecord]
     verdicts: Mapping[TransferId, Verdict]
     decision: Decision
@@ -371,7 +408,8 @@ async def _save(
             rulings[transfer_id] = replace(ruling, sequence=known.ruling.sequence)
             continue
         rulings[transfer_id] = ruling
-        expiry = claim.order.expires if claim.order is not None else None
+        order = page.orders.get(transfer_id)
+        expiry = order.expiry if order is not None else None
         changed.append(ClaimRecord(claim.message, ruling, page.now_ms, expiry))
     if desk.config.policy.bucket is not None:
         await _save_waiting(unit, page, rulings)
@@ -417,25 +455,24 @@ async def _reserve(desk: Desk, unit: GuardUnit, page: _Page) -> None:
 
 
 def _issue_records(page: _Page) -> list[IssueRecord]:
-    """Orders that are the issuer's own: reserved if granted, kept open if they wait."""
-    found = []
-    for transfer_id, verdict in page.verdicts.items():
-        claim = page.claims[transfer_id]
+    """One record per order number: what was granted, else the first that waits for room."""
+    found: dict[tuple[AssetId, int], IssueRecord] = {}
+    for transfer_id, order in page.orders.items():
+        verdict, message = page.verdicts[transfer_id], order.message
+        granted = isinstance(verdict, Granted)
         waits = isinstance(verdict, Refused) and verdict.reason is Reason.CAP_EXCEEDED
-        if claim.order is None or not (waits or isinstance(verdict, Granted)):
-            continue
-        found.append(
-            IssueRecord(
-                asset=claim.message.asset,
-                number=claim.order.order_number,
+        number = (message.asset, order.order)
+        if granted or (waits and number not in found):
+            found[number] = IssueRecord(
+                asset=message.asset,
+                number=order.order,
                 transfer_id=transfer_id,
-                state=OrderState.OPEN if waits else OrderState.RESERVED,
-                expiry=claim.order.expires,
-                message=claim.message,
-                destination=claim.message.destination,
+                state=OrderState.RESERVED if granted else OrderState.OPEN,
+                expiry=order.expiry,
+                message=message,
+                destination=message.destination,
             )
-        )
-    return found
+    return list(found.values())
 
 
 def _ruling(transfer_id: TransferId, verdict: Verdict, sequence: int = 0) -> Ruling:
