@@ -219,8 +219,9 @@ class Demo:
         self.facts.chains_equal, self.facts.chains = counts(checks)
         for check in checks:
             if not check.equal:
+                shown = "unreadable" if check.on_chain is None else check.on_chain
                 self.say(
-                    f"  {check.chain} {check.symbol}: chain {check.on_chain}, {check.guard} "
+                    f"  {check.chain} {check.symbol}: chain {shown}, {check.guard} "
                     f"{check.in_ledger}"
                 )
 

@@ -5,13 +5,13 @@ from final blocks, supply is read at final blocks and held against every guard's
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from xstock_chains.ports import ChainReader, Cursor
 from xstock_chains.profiles import open_reader
-from xstock_chains.registry import Registry
+from xstock_chains.registry import AssetDeployment, AssetEntry, ChainEntry, Registry
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
 from xstock_core.ids import AssetId, Domain
 from xstock_core.message import Kind, TransferMessage
@@ -56,7 +56,8 @@ class SupplyCheck:
     chain: str
     symbol: str
     guard: str
-    on_chain: int
+    on_chain: int | None
+    """None when the chain did not say it; that is never equal."""
     in_ledger: int
     resolution: int = 1
     """Share units that one displayed unit of the token stands for: below a multiplier of 1 a
@@ -65,6 +66,8 @@ class SupplyCheck:
     @property
     def equal(self) -> bool:
         """True when they agree to the last unit that the token can show; never more on chain."""
+        if self.on_chain is None:
+            return False
         return 0 <= self.in_ledger - self.on_chain < self.resolution
 
 
@@ -108,7 +111,7 @@ class Auditor:
 
     async def supply(self) -> dict[tuple[Domain, AssetId], tuple[int, int]]:
         """Per chain and asset: supply less the bridge's inventory in token units, and the
-        resolution of that reading."""
+        resolution of that reading. A token that cannot be read is absent."""
         found: dict[tuple[Domain, AssetId], tuple[int, int]] = {}
         for chain, reader in self._readers.items():
             entry = self._registry.chain(chain)
@@ -123,7 +126,8 @@ class Auditor:
     async def compare(
         self, books: Mapping[str, supply_guard_pb2.GetLedgerResponse]
     ) -> list[SupplyCheck]:
-        """Each asset on each chain against each guard's ledger, in the token's own units."""
+        """Each registered asset on each chain against each guard's ledger, in the token's own
+        units; an asset that its chain did not show is not equal."""
         on_chain = await self.supply()
         checks = []
         for guard, ledger in books.items():
@@ -132,16 +136,22 @@ class Auditor:
                 for asset in ledger.assets
                 for chain in asset.chains
             }
-            for (chain, asset_id), (units, resolution) in on_chain.items():
-                entry = self._registry.asset(asset_id)
-                deployment = entry.on(self._registry.chain(chain).name)
-                decimals = SHARE_DECIMALS if deployment is None else deployment.decimals
-                shares, _ = in_ledger.get((int(chain), bytes(asset_id)), (0, 0))
-                name = self._registry.chain(chain).name
-                residue = self._residues.get((name, entry.symbol), 0)
-                expected = shares * 10 ** (decimals - SHARE_DECIMALS) + residue
-                checks.append(SupplyCheck(name, entry.symbol, guard, units, expected, resolution))
+            for chain, asset, deployment in self._deployments():
+                units, resolution = on_chain.get((chain.domain, asset.id), (None, 1))
+                shares, _ = in_ledger.get((int(chain.domain), bytes(asset.id)), (0, 0))
+                residue = self._residues.get((chain.name, asset.symbol), 0)
+                expected = shares * 10 ** (deployment.decimals - SHARE_DECIMALS) + residue
+                checks.append(
+                    SupplyCheck(chain.name, asset.symbol, guard, units, expected, resolution)
+                )
         return checks
+
+    def _deployments(self) -> Iterator[tuple[ChainEntry, AssetEntry, AssetDeployment]]:
+        for chain in self._registry.chains:
+            for asset in self._registry.assets:
+                deployment = asset.on(chain.name)
+                if deployment is not None:
+                    yield chain, asset, deployment
 
 
 def _book(facts: ChainFacts, observation: Observation) -> None:

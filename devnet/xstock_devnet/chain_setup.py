@@ -27,6 +27,7 @@ from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.plan import AGENT, DEPLOYER, THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed
 from xstock_runtime.clock import SystemClock
+from xstock_runtime.errors import Transient
 
 GAS_MONEY_WEI: Final = 10**18
 GRANTS_SECONDS_MAX: Final = 900
@@ -176,13 +177,18 @@ class TokenFacts:
 async def read_token_facts(
     registry: Registry, chain: LocalChain, url: str
 ) -> dict[str, TokenFacts]:
-    """Every asset of a chain by symbol, at one recent block."""
+    """Every asset of a chain by symbol, at one recent block; Transient if one cannot be read."""
     opened = open_reader(registry, chain.name, [url])
     symbols = {asset.id: asset.symbol for asset in registry.assets if asset.on(chain.name)}
     try:
         reading = await opened.port.read_supply(list(symbols))
     finally:
         await opened.aclose()
+    unread = symbols.keys() - {supply.asset for supply in reading.supplies}
+    if unread:
+        names = sorted(symbols[asset] for asset in unread)
+        text = f"{chain.name} does not show the supply of {names}; look at their tokens"
+        raise Transient("SUPPLY_UNREAD", text, {"chain": chain.name})
     facts = {}
     for supply in reading.supplies:
         unit = 10 ** (supply.decimals - SHARE_DECIMALS)

@@ -79,6 +79,7 @@ class SupplyReading:
 
     block: BlockRef
     supplies: tuple[AssetSupply, ...]
+    """In the order asked for; an asset that could not be read is absent."""
     lane_counters: tuple[tuple[Domain, int], ...]
     """Per destination: how many burns the bridge has counted at that block."""
 
@@ -299,7 +300,8 @@ class ChainReader(Protocol):
         """Supply at one recent block, which the caller must see become final.
 
         `at` names the block, by which a quorum makes its providers speak of the same one;
-        a node that does not have that very block raises Transient.
+        a node that does not have that very block raises Transient. An asset that the chain does
+        not have, or whose token cannot be read, is left out: absence says nothing about it.
         """
         ...
 

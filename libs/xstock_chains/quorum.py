@@ -172,15 +172,25 @@ class Quorum:
     async def read_supply(
         self, assets: Sequence[AssetId], *, at: BlockRef | None = None
     ) -> SupplyReading:
-        """Supply at one block that enough providers have and read alike."""
+        """Supply at one block that enough providers have and read alike.
+
+        A provider that left an asset out is silent about it; one of which too few speak is left
+        out here too.
+        """
         block = at or await self._supply_block(assets)
         about = f"supply at block {block.number}"
         answers = await self._ask(about, lambda r: r.read_supply(assets, at=block))
         self._require(answers.given, about)
-        reading = self._rule(about, answers.given)
+        bare = {name: replace(given, supplies=()) for name, given in answers.given.items()}
+        reading = self._rule(about, bare)
         if reading is None:
             raise self._lost(answers.given, about)
-        return reading
+        shown = {n: {s.asset: s for s in given.supplies} for n, given in answers.given.items()}
+        found = (
+            self._rule(about, {name: told.get(asset) for name, told in shown.items()})
+            for asset in dict.fromkeys(assets)
+        )
+        return replace(reading, supplies=tuple(one for one in found if one is not None))
 
     async def is_final(self, block: BlockRef) -> bool | None:
         """True or False by enough providers, None while too few know; both at once is Dissent."""

@@ -2,7 +2,7 @@
 
 The self-test of each provider must pass or be unanswerable, and enough must pass. A provider
 that shows another chain, code, role or counter than configured stops the process (F88); one
-that is away only delays it.
+that is away or answers garbage only delays it.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from xstock_chains.ports import ChainAdmin, SelfTest
 from xstock_core.ids import Domain
-from xstock_runtime.errors import Fatal, Transient
+from xstock_runtime.errors import Fatal, InvalidMessage, Transient
 
 
 @dataclass(slots=True)
@@ -51,5 +51,5 @@ class StartCheck:
 async def _asked(admin: ChainAdmin) -> SelfTest | None:
     try:
         return await admin.self_test()
-    except Transient:
+    except (Transient, InvalidMessage):  # silence and garbage alike: it has not answered
         return None

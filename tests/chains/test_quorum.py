@@ -5,16 +5,17 @@ out, where the attack must succeed; otherwise the test would prove nothing.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
 from tests.contract.fake_world import ASSET, HOLDER, RECIPIENT, SHARE, Providers
 from xstock_chains.fake import FakeReader, Lie
-from xstock_chains.ports import Cursor, Page
+from xstock_chains.ports import Cursor, Page, SupplyReading
 from xstock_chains.quorum import Dissent, Quorum
-from xstock_core.ids import Domain
+from xstock_core.ids import AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
 
@@ -388,6 +389,30 @@ async def test_quorum__providers_at_different_heights__supply_is_read_at_one_blo
     world.nodes[1].faults.lag_blocks = 2
     shared = await make_quorum(world).read_supply([ASSET])
     assert shared.block.number == world.chain.head.number - 1
+
+
+class Unreading(FakeReader):
+    """A provider that cannot read one asset's token."""
+
+    async def read_supply(
+        self, assets: Sequence[AssetId], *, at: BlockRef | None = None
+    ) -> SupplyReading:
+        return replace(await super().read_supply(assets, at=at), supplies=())
+
+
+async def test_quorum__token_unreadable_for_one_provider__the_others_carry_on() -> None:
+    world = Providers()
+    whole = await make_quorum(world).read_supply([ASSET])
+    assert len(whole.supplies) == 1
+    readers = [Unreading(world.nodes[0]), *world.readers[1:]]
+    assert await Quorum(readers, 2, clock=world.clock).read_supply([ASSET]) == whole
+
+
+async def test_quorum__token_readable_for_one_provider_only__is_left_out() -> None:
+    world = Providers()
+    readers = [Unreading(world.nodes[0]), Unreading(world.nodes[1]), world.readers[2]]
+    reading = await Quorum(readers, 2, clock=world.clock).read_supply([ASSET])
+    assert reading.supplies == ()
 
 
 async def test_quorum__all_refuse_the_cursor__the_refusal_is_passed_on() -> None:

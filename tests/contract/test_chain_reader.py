@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.driver import SHARE, ChainUnderTest, item, release
 from xstock_chains.ports import ChainReader, Cursor, Page
-from xstock_core.ids import Domain
+from xstock_core.ids import AssetId, Domain
 from xstock_core.observation import (
     BlockRef,
     BurnFinal,
@@ -236,6 +236,15 @@ async def test_reader__supply__moves_by_exactly_what_was_burned_and_released(
     assert units[0] - units[1] == 5 * SHARE * unit
     assert units[2] - units[1] == 2 * SHARE * unit
     assert before.block.number < middle.block.number < after.block.number
+
+
+async def test_reader__supply_of_an_asset_that_the_chain_does_not_have__is_left_out(
+    chain: ChainUnderTest,
+) -> None:
+    alone = await chain.reader.read_supply([chain.asset])
+    nowhere = AssetId(b"\x5a" * 32)
+    both = await chain.reader.read_supply([nowhere, chain.asset], at=alone.block)
+    assert both == alone
 
 
 async def test_reader__supply_at_a_named_block__is_that_blocks_own(

@@ -31,7 +31,7 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import AssetId, Domain, InvalidId
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import InvalidMessage, ServiceError, Transient
 
@@ -354,16 +354,18 @@ class EvmReader:
         self, assets: Sequence[AssetId], *, at: BlockRef | None = None
     ) -> SupplyReading:
         """Supply and counters at the node's latest block, or at the block that `at` names; every
-        call names it by hash. Raises Transient if the node does not have that very block."""
+        call names it by hash. A token that cannot be read is left out, so that it silences no
+        other. Raises Transient if the node does not have that very block."""
         by_asset = self.chain.by_asset()
         tokens = [by_asset[asset] for asset in assets if asset in by_asset]
         latest = await self._supply_block(at)
         calls = [call for token in tokens for call in self._supply_calls(token, latest.hash)]
         counter_calls = self._counter_calls(latest.hash)
         answers = await self._rpc.batch_settled(calls + counter_calls)
-        supplies = tuple(
-            self._supply(token, answers[at * 5 : at * 5 + 5]) for at, token in enumerate(tokens)
+        found = (
+            self._readable(token, answers[at * 5 : at * 5 + 5]) for at, token in enumerate(tokens)
         )
+        supplies = tuple(supply for supply in found if supply is not None)
         lanes = self._counters(answers[len(calls) :])
         if lanes is None:
             raise Transient("STATE_UNREADABLE", f"{self._rpc.host} cannot read its latest state")
@@ -391,6 +393,13 @@ class EvmReader:
             eth_call(self.chain.bridge.address, _INVENTORY_OF + token.asset, block_hash),
             eth_call(token.address, _MULTIPLIER_NONCE, block_hash),
         ]
+
+    def _readable(self, token: EvmToken, answers: Sequence[Any]) -> AssetSupply | None:
+        """The token's supply, None when its answers are no answer (INV-16 audits the others)."""
+        try:
+            return self._supply(token, answers)
+        except (Transient, InvalidMessage, InvalidId):
+            return None
 
     def _supply(self, token: EvmToken, answers: Sequence[Any]) -> AssetSupply:
         """The token shows its supply in displayed units only: shares are the least number that

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from tests.chains.evm.liars import LyingRpc, no_topic
+from tests.chains.evm.liars import Change, LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
+from xstock_chains.evm.abi import hex_of
 from xstock_chains.evm.logs import BURNED
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import RpcFault
@@ -107,6 +108,36 @@ async def test_reader__supply__equals_what_was_issued_less_what_was_burned(world
     assert await world.reader.is_final(reading.block) is None
     await world.finalize()
     assert await world.reader.is_final(reading.block) is True
+
+
+async def test_reader__one_token_cannot_be_read__the_others_supply_is_read(world: World) -> None:
+    """INV-16: a token that reverts, answers garbage or says multiplier 0 silences only itself."""
+    await world.issue(10 * SHARE)
+    await world.issue(SHARE, asset=SPY)
+    token = hex_of(world.chain.by_asset()[SPY].address)
+    node = LyingRpc(world.node.url)
+    world.opened.append(node)
+    reader = EvmReader(world.chain, node)
+    whole = await reader.read_supply([TSLA, SPY])
+    for lie in (RpcFault(3, "execution reverted"), RpcFault(-32000, "out of gas"), "0x", 7, ZERO):
+        node.changes = [_token_says(token, lie)]
+        reading = await reader.read_supply([SPY, TSLA], at=whole.block)
+        assert reading.supplies == whole.supplies[:1]
+        assert reading.lane_counters == whole.lane_counters
+    honest = [EvmReader(world.chain, world.connect()) for _ in range(2)]
+    assert await Quorum([*honest, reader], 2).read_supply([TSLA, SPY]) == whole
+
+
+ZERO = "0x" + "00" * 64
+
+
+def _token_says(token: str, lie: Any) -> Change:
+    """A node that answers this to every question to one token."""
+
+    def change(method: str, params: list[Any], answer: Any) -> Any:
+        return lie if method == "eth_call" and params[0]["to"] == token else answer
+
+    return change
 
 
 async def test_reader__empty_chain__page_reaches_the_head(world: World) -> None:

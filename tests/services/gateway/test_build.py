@@ -9,10 +9,11 @@ from tests.builders import SHARE, TSLAX, an_address
 from tests.services.gateway.world import HOLDER, GatewayWorld, a_burn_wanted, text_of
 from xstock_chains.fake.state import AssetRules
 from xstock_chains.ports import BurnRequest
-from xstock_core.ids import Domain
+from xstock_core.ids import AssetId, Domain
 from xstock_gateway.handlers import build as building
 from xstock_gateway.refusals import ApiRefused
 from xstock_runtime.clock import VirtualClock
+from xstock_runtime.errors import Transient
 from xstock_wire.reasons import explain
 
 GOOD = text_of(an_address(2))
@@ -128,6 +129,13 @@ async def test_burn__node_away__not_known_is_not_a_pass_and_not_a_verdict() -> N
     world.nodes[Domain.ETHEREUM].faults.stopped = True
     error = await refused_check(world)
     assert error.reason == "CHAIN_UNREADABLE"
+
+
+async def test_multiplier__of_a_token_that_cannot_be_read__is_not_known_for_now() -> None:
+    desk = GatewayWorld().desks[Domain.ETHEREUM]
+    assert await desk.multiplier(TSLAX) == 10**18
+    with pytest.raises(Transient, match="SUPPLY_UNREAD"):
+        await desk.multiplier(AssetId(b"\x5a" * 32))
 
 
 async def test_burn__check_that_could_not_be_made__is_refused(

@@ -13,6 +13,7 @@ from xstock_chains.ports import (
 from xstock_chains.text import parse_tx, show_tx
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import TxRef
+from xstock_runtime.errors import Transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,13 @@ class FamilyDesk:
         return await self.builder.build(request, expires=expires)
 
     async def multiplier(self, asset: AssetId) -> int:
-        """The token's multiplier now, scaled by 10^18."""
+        """The token's multiplier now, scaled by 10^18; Transient while it cannot be read."""
         reading = await self.reader.read_supply([asset])
-        return reading.supplies[0].multiplier
+        for supply in reading.supplies:
+            if supply.asset == asset:
+                return supply.multiplier
+        text = f"the token of asset {asset.hex()} cannot be read on chain {int(self.chain)}"
+        raise Transient("SUPPLY_UNREAD", text, {"chain": int(self.chain), "asset": asset.hex()})
 
     def parse_address(self, text: str) -> Address32:
         """The wire form; raises InvalidId."""

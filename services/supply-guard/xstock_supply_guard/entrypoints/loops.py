@@ -10,7 +10,7 @@ from xstock_chains.ports import ChainReader
 from xstock_chains.start_check import StartCheck
 from xstock_core.ids import Domain
 from xstock_runtime.clock import Clock
-from xstock_runtime.errors import Ambiguous, ServiceError, Transient
+from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 from xstock_runtime.health import Progress
 from xstock_runtime.logging import get_logger
 from xstock_supply_guard.handlers.audit import Auditor, audit_step
@@ -69,7 +69,7 @@ class Scanner:
         name = self.desk.config.chains[self.chain].name
         try:
             done = await scan_step(self.desk, self.chain, self.reader)
-        except (Transient, Ambiguous) as error:
+        except (Transient, Ambiguous, InvalidMessage) as error:
             self._failed(error)
             await self.clock.sleep(min(_TROUBLE_SECONDS, 0.25))
             return False
@@ -117,14 +117,18 @@ class AuditLoop:
             await self.clock.sleep(self.seconds)
 
     async def step(self) -> None:
-        """One audit; silence of providers is only told."""
+        """One audit; what could not be read or believed is only told."""
         name = self.desk.config.chains[self.auditor.chain].name
         try:
             found = await audit_step(self.desk, self.auditor, self.reader)
-        except (Transient, Ambiguous) as error:
-            self.metrics.scan_failures.labels(name, error.code).inc()
-            _log.warning("audit_failed", chain=name, code=error.code, error=error.message)
+        except (Transient, Ambiguous, InvalidMessage) as error:
+            self._failed(name, error)
             return
+        if found.failed is not None:
+            self._failed(name, found.failed)
+        if found.unread:
+            self.metrics.scan_failures.labels(name, "SUPPLY_UNREAD").inc()
+            _log.warning("supply_unread", chain=name, assets=[a.hex() for a in found.unread])
         if not found.believed:
             return
         self.metrics.supply_above_ledger.labels(name).set(len(found.above))
@@ -133,3 +137,7 @@ class AuditLoop:
             _log.critical("supply_above_ledger", chain=name, assets=[a.hex() for a in found.above])
         if found.below:
             _log.warning("supply_below_ledger", chain=name, assets=[a.hex() for a in found.below])
+
+    def _failed(self, name: str, error: ServiceError) -> None:
+        self.metrics.scan_failures.labels(name, error.code).inc()
+        _log.warning("audit_failed", chain=name, code=error.code, error=error.message)

@@ -6,11 +6,12 @@ halts the asset (INV-16); less endangers nobody and is only told.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import ChainReader, SupplyReading
 from xstock_core.ids import AssetId, Domain
 from xstock_core.invariants import InvariantId
+from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
@@ -37,19 +38,32 @@ class Audited:
     above: tuple[AssetId, ...] = ()
     below: tuple[AssetId, ...] = ()
     halted: tuple[str, ...] = ()
+    unread: tuple[AssetId, ...] = ()
+    """Assets that the new reading does not speak of: they have no new reading."""
+    failed: Transient | InvalidMessage | None = None
+    """Why there is no new reading, when an older one was compared all the same."""
 
 
 async def audit_step(desk: Desk, auditor: Auditor, reader: ChainReader) -> Audited:
     """Take a reading, and compare every older one whose block has become final and booked.
 
-    Raises Transient (Dissent included): the next step tries again.
+    Raises Transient (Dissent included) or InvalidMessage: the next step tries again. What is
+    ripe is compared first, so that a provider that fails now and then hides nothing.
     """
     ready = await _ripe(desk, auditor, reader)
-    if len(auditor.pending) < PENDING_MAX:
+    found = await _compare(desk, auditor, ready) if ready else Audited(0)
+    if len(auditor.pending) >= PENDING_MAX:
+        return found
+    try:
         reading = await reader.read_supply(auditor.assets)
-        if all(reading.block != waiting.block for waiting in auditor.pending):
-            auditor.pending.append(reading)
-    return await _compare(desk, auditor, ready) if ready else Audited(0)
+    except (Transient, InvalidMessage) as error:
+        if ready is None:
+            raise
+        return replace(found, failed=error)
+    if all(reading.block != waiting.block for waiting in auditor.pending):
+        auditor.pending.append(reading)
+    shown = {one.asset for one in reading.supplies}
+    return replace(found, unread=tuple(one for one in auditor.assets if one not in shown))
 
 
 async def _ripe(desk: Desk, auditor: Auditor, reader: ChainReader) -> SupplyReading | None:

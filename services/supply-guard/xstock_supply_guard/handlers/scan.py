@@ -1,8 +1,9 @@
 """One look at a chain, and what its failures mean.
 
 A page is booked by `post`. Silence of providers is silence: the guard waits. Dissent about final
-data holds the chain with its evidence kept, and latches a halt when it lasts. Finality that
-broke by the quorum's own word halts at once (INV-10).
+data holds the chain with its evidence kept, and latches a halt when it lasts; a page that cannot
+be believed holds it too, until one can be. Finality that broke by the quorum's own word halts at
+once (INV-10).
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from xstock_chains.ports import ChainReader, Cursor
 from xstock_chains.quorum import Dissent
 from xstock_core.ids import Domain
 from xstock_core.invariants import InvariantId
-from xstock_runtime.errors import Fatal
+from xstock_runtime.errors import Fatal, InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
@@ -40,8 +41,8 @@ async def scan_step(desk: Desk, chain: Domain, reader: ChainReader) -> Booked | 
     began_ms = desk.clock.unix_ms()
     try:
         page = await reader.read_page(scan.cursor, limit=desk.config.page_limit)
-    except Dissent as dissent:
-        return await _hold(desk, chain, dissent)
+    except (Dissent, InvalidMessage) as unbelieved:
+        return await _hold(desk, chain, unbelieved)
     except Fatal as broken:
         return await _halt(desk, chain, broken)
     finally:
@@ -51,26 +52,39 @@ async def scan_step(desk: Desk, chain: Domain, reader: ChainReader) -> Booked | 
     return booked
 
 
-async def _hold(desk: Desk, chain: Domain, dissent: Dissent) -> Trouble:
-    """Keep what each provider said; halt when it has lasted too long."""
+async def _hold(desk: Desk, chain: Domain, unbelieved: Dissent | InvalidMessage) -> Trouble:
+    """Keep what was said; halt when providers have contradicted each other for too long.
+
+    A page that nobody can believe is not booked and nothing is granted on it, however long it
+    lasts; no halt is latched for it, so the chain comes back as soon as it reads well.
+    """
     now_ms = desk.clock.unix_ms()
     lines: list[str] = []
     halted: tuple[str, ...] = ()
+    said = str(unbelieved)[:_EVIDENCE_CHARACTERS_MAX]
+    longest_ms = desk.config.policy.dissent_seconds_max * 1000
     async with desk.store.write() as unit:
         scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
         since = scan.dissent_since_ms
         if since is None:
             await unit.save_scan(replace(scan, dissent_since_ms=now_ms))
-            said = str(dissent)[:_EVIDENCE_CHARACTERS_MAX]
-            await unit.add_evidence(chain, dissent.code, said, now_ms)
-            lines.append(f"dissent {int(chain)} {dissent.about}")
-        elif now_ms - since >= desk.config.policy.dissent_seconds_max * 1000:
-            detail = f"providers of chain {int(chain)} disagree since {since}"
-            finding = Finding(dissent.code, detail, chain=chain)
+            await unit.add_evidence(chain, unbelieved.code, said, now_ms)
+            lines.append(_line(chain, unbelieved))
+        elif isinstance(unbelieved, Dissent) and now_ms - since >= longest_ms:
+            detail = f"chain {int(chain)} is not believed since {since}; its providers disagree"
+            finding = Finding(unbelieved.code, detail, chain=chain)
             halted = await latch(unit, [finding], now_ms, lines)
+            if halted:
+                await unit.add_evidence(chain, unbelieved.code, said, now_ms)
         if lines:
             await unit.journal(lines, now_ms)
-    return Trouble(dissent.code, str(dissent), halted)
+    return Trouble(unbelieved.code, str(unbelieved), halted)
+
+
+def _line(chain: Domain, unbelieved: Dissent | InvalidMessage) -> str:
+    if isinstance(unbelieved, Dissent):
+        return f"dissent {int(chain)} {unbelieved.about}"
+    return f"unbelieved {int(chain)} {unbelieved.code}"
 
 
 async def _halt(desk: Desk, chain: Domain, broken: Fatal) -> Trouble:
