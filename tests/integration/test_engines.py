@@ -19,7 +19,7 @@ from xstock_devnet.engines.containers import (
     Images,
     choose_images,
 )
-from xstock_devnet.engines.kafka import KafkaBroker, LockedJar, locked_jars, wrong_jars
+from xstock_devnet.engines.kafka import KafkaBroker, LockedJar, cluster_id, locked_jars, wrong_jars
 from xstock_devnet.engines.node import find_node
 from xstock_devnet.engines.postgres import PostgresServer
 from xstock_devnet.processes import ProcessFailed
@@ -226,3 +226,9 @@ async def test_engine__parent_killed__dies_with_it(tmp_path: Path) -> None:
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.02)
     assert process.returncode == -9
+
+
+def test_kafka__any_folder__has_a_cluster_id_that_no_tool_takes_for_an_option() -> None:
+    ids = {cluster_id(Path(f"/somewhere/{n}")) for n in range(2_000)}
+    assert len(ids) == 2_000
+    assert all(len(one) == 22 and one[0].isalpha() for one in ids)

@@ -160,6 +160,16 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} %m%n
 """
 
 
+def cluster_id(folder: Path) -> str:
+    """The cluster's id, from its folder: 22 characters of URL-safe base64.
+
+    The top bit is cleared: an id that began with "-" would be read as an option by the tool that
+    formats the storage, once in 64 folders.
+    """
+    raw = uuid.uuid5(NAMESPACE, str(folder)).bytes
+    return base64.urlsafe_b64encode(bytes((raw[0] & 0x7F,)) + raw[1:]).decode().rstrip("=")
+
+
 class Kafka:
     """A Kafka cluster as its clients see it: an address, and the making of topics."""
 
@@ -279,8 +289,7 @@ class KafkaBroker(Kafka):
         (self.folder / "log4j2.properties").write_text(LOGGING)
         lines = [f"{name}={value}\n" for name, value in self._settings.items()]
         self._properties_file.write_text("".join(lines))
-        name = uuid.uuid5(NAMESPACE, str(self.folder))
-        cluster = base64.urlsafe_b64encode(name.bytes).decode().rstrip("=")
+        cluster = cluster_id(self.folder)
         storage = self._java(
             *("kafka-format", "kafka.tools.StorageTool", "format"),
             *("-t", cluster, "-c", str(self._properties_file)),
