@@ -57,7 +57,8 @@ class WatcherServiceServicer:
     """
 
     def ReObserve(self, request, context):
-        """Look at one transaction now; publishes what is final and answers with it.
+        """Look at one transaction now and answer with what is final. Nothing is published: what is
+        final comes with the next page anyway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

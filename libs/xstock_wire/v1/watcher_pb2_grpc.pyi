@@ -34,7 +34,9 @@ class WatcherServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WatcherServiceAsyncStub: ...
     ReObserve: _grpc.UnaryUnaryMultiCallable[_watcher_pb2.ReObserveRequest, _watcher_pb2.ReObserveResponse]
-    """Look at one transaction now; publishes what is final and answers with it."""
+    """Look at one transaction now and answer with what is final. Nothing is published: what is
+    final comes with the next page anyway.
+    """
     GetCursor: _grpc.UnaryUnaryMultiCallable[_watcher_pb2.GetCursorRequest, _watcher_pb2.GetCursorResponse]
     """How far the watcher has read."""
     ListObservations: _grpc.UnaryUnaryMultiCallable[_watcher_pb2.ListObservationsRequest, _watcher_pb2.ListObservationsResponse]
@@ -46,7 +48,9 @@ class WatcherServiceAsyncStub(WatcherServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReObserve: _aio.UnaryUnaryMultiCallable[_watcher_pb2.ReObserveRequest, _watcher_pb2.ReObserveResponse]  # type: ignore[assignment]
-    """Look at one transaction now; publishes what is final and answers with it."""
+    """Look at one transaction now and answer with what is final. Nothing is published: what is
+    final comes with the next page anyway.
+    """
     GetCursor: _aio.UnaryUnaryMultiCallable[_watcher_pb2.GetCursorRequest, _watcher_pb2.GetCursorResponse]  # type: ignore[assignment]
     """How far the watcher has read."""
     ListObservations: _aio.UnaryUnaryMultiCallable[_watcher_pb2.ListObservationsRequest, _watcher_pb2.ListObservationsResponse]  # type: ignore[assignment]
@@ -61,7 +65,9 @@ class WatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _watcher_pb2.ReObserveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_watcher_pb2.ReObserveResponse, _abc.Awaitable[_watcher_pb2.ReObserveResponse]]:
-        """Look at one transaction now; publishes what is final and answers with it."""
+        """Look at one transaction now and answer with what is final. Nothing is published: what is
+        final comes with the next page anyway.
+        """
 
     @_abc_1.abstractmethod
     def GetCursor(
