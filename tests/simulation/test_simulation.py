@@ -96,9 +96,12 @@ async def test_system__same_seed_again__ends_the_same() -> None:
 async def test_defence_removed__guards_believe_the_relayer__a_checker_sees_the_forged_mint() -> (
     None
 ):
-    """F01, F05, INV-01: without `check_evidence` a record on Kafka is a mint."""
+    """F01, F05, INV-01: with neither the relayer's look at its watchers nor `check_evidence` a
+    record on Kafka is a mint."""
     credulous = tuple(policy for policy in POLICIES if policy is not check_evidence)
-    broken = await first_broken_promise(lambda seed: Setup(seed=seed, policies=credulous))
+    broken = await first_broken_promise(
+        lambda seed: Setup(seed=seed, policies=credulous, believes_kafka=True)
+    )
     assert broken.startswith("INV-01")
 
 

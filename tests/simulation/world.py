@@ -43,7 +43,7 @@ from xstock_core.signing import SIGNING_POLICIES
 from xstock_relayer.adapters.memory import Disk, MemoryBooks
 from xstock_relayer.handlers.issuing import IssueOrderPaper
 from xstock_relayer.handlers.relayer import Destination, Relayer
-from xstock_relayer.model import Change, Numbered, SignedOrder, Terms
+from xstock_relayer.model import Change, Hint, Numbered, SignedOrder, Terms
 from xstock_runtime.clock import SeededRandomness, VirtualClock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -77,6 +77,8 @@ class Setup:
     quorum: bool = False
     policies: Sequence[Policy] = POLICIES
     signing_policies: Sequence[Policy] = SIGNING_POLICIES
+    believes_kafka: bool = False
+    """The relayer takes records for facts, which without this are hints."""
     check_signature: SignatureCheck = sealed
     node_type: type[FakeNode] = FakeNode
     trust_liars: bool = False
@@ -355,12 +357,19 @@ class World:
     async def _relayer_turn(self) -> None:
         records = self.bus.take()
         if records:
-            await self.relayer.intake.take(records)
+            await self._take(records)
         if self.turn % GAP_TURNS == 0:
             await self.relayer.heal()
         await self.relayer.review()
         await self.relayer.release()
         await self.relayer.reconcile()
+
+    async def _take(self, records: list[Numbered]) -> None:
+        if self.setup.believes_kafka:
+            await self.relayer.intake.take(records)
+            return
+        hints = [Hint(one.observation.place.block.chain, one.sequence) for one in records]
+        await self.relayer.wake(hints)
 
     async def restart_relayer(self) -> None:
         """A new process over the same disk; the old one is fenced out."""
