@@ -1,4 +1,4 @@
-"""Transaction ids and CAIP names as people write them; needs no node and no SDK.
+"""Transaction ids as people write them, per chain family; needs no node and no SDK.
 
 Addresses have checksums and rules of their own and live in each family's folder; a transaction
 id is plain bytes everywhere, only spelled differently.
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from xstock_chains.profiles import PROFILES
-from xstock_chains.registry import ChainEntry
 from xstock_core.ids import Domain, InvalidId
 from xstock_core.observation import TxRef
 
@@ -44,19 +42,6 @@ def parse_tx(family: str, chain: Domain, text: str) -> TxRef:
 def show_tx(family: str, tx: TxRef) -> str:
     """The family's own text of a transaction id."""
     return _spelling(family).show(tx.id)
-
-
-def caip2(entry: ChainEntry) -> str:
-    """The CAIP-2 id of a configured chain, e.g. eip155:1 (https://chainagnostic.org/CAIPs)."""
-    if entry.family == "evm":
-        return f"eip155:{entry.network_id}"
-    return PROFILES[entry.domain].caip2
-
-
-def caip19(entry: ChainEntry, token: str) -> str:
-    """The CAIP-19 id of a token, e.g. eip155:1/erc20:0x…"""
-    kinds = {"evm": "erc20", "tron": "trc20", "solana": "token", "ton": "jetton"}
-    return f"{caip2(entry)}/{kinds[entry.family]}:{token}"
 
 
 def _spelling(family: str) -> TxSpelling:

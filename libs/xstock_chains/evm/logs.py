@@ -103,11 +103,6 @@ class LogFilter:
         """The calls for one block by its hash."""
         return self._calls({"blockHash": hex_of(block_hash)})
 
-    def burn_calls(self, first: int, last: int) -> list[Call]:
-        """The call for bridge burns alone."""
-        where = {"fromBlock": hex(first), "toBlock": hex(last)}
-        return [_get_logs(where, self._bridges, [[hex_of(BURNED)]])]
-
     def _calls(self, where: dict[str, str]) -> list[Call]:
         """Bridge and role events; share mints; share burns and moves into a bridge."""
         everyone = self._bridges + self._tokens

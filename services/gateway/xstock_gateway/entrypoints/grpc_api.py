@@ -9,7 +9,6 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from xstock_chains.registry import Registry
-from xstock_chains.text import caip2, caip19
 from xstock_core.ids import Address32, AssetId, InvalidId, TransferId, parse_transfer_id
 from xstock_gateway.entrypoints.show import Presenter, built_to_wire, timestamp
 from xstock_gateway.handlers.ask import AskHandler, Found
@@ -84,7 +83,7 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
                 bridge_pb2.Chain(
                     domain=entry.domain,
                     name=entry.name,
-                    caip2=caip2(entry),
+                    caip2=entry.caip2,
                     bridges=[bridge.address for bridge in entry.bridges],
                     finality=bridge_pb2.FINALITY_RULE_FINALIZED,
                     halted=self._to.present.halted(entry.domain, halts, silent),
@@ -108,7 +107,7 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
                         bridge_pb2.AssetDeployment(
                             chain=registry.chain(one.chain).domain,
                             token=one.token,
-                            caip19=caip19(registry.chain(one.chain), one.token),
+                            caip19=f"{registry.chain(one.chain).caip2}/{one.caip19_kind}:{one.token}",
                             decimals=one.decimals,
                             minimum_shares=one.minimum_shares,
                         )
