@@ -16,7 +16,8 @@ from typing import Any
 
 import grpc
 
-from xstock_runtime.grpc_server import DEV_IDENTITY_HEADER
+from xstock_runtime.grpc_server import DEV_IDENTITY_HEADER, TlsFiles
+from xstock_runtime.settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,14 @@ class ClientTls:
     server_ca: Path
     certificate: Path
     private_key: Path
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> ClientTls | None:
+        """The service's own files, used as a caller; None on a laptop in insecure_dev."""
+        files = TlsFiles.of(settings)
+        if files is None:
+            return None
+        return cls(files.client_ca, files.certificate, files.private_key)
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Mutual TLS credentials."""

@@ -30,6 +30,7 @@ from xstock_runtime.grpc_errors import CallRefused, ErrorTable, abort
 from xstock_runtime.health import Progress
 from xstock_runtime.logging import bound, get_logger
 from xstock_runtime.metrics import host_and_port
+from xstock_runtime.settings import ServiceSettings
 
 _log = get_logger("grpc")
 ANYONE = "anyone"
@@ -79,6 +80,14 @@ class TlsFiles:
     certificate: Path
     private_key: Path
     client_ca: Path
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> TlsFiles | None:
+        """The files that a service was given, or None on a laptop in insecure_dev."""
+        certificate, key = settings.tls_certificate, settings.tls_private_key
+        if certificate is None or key is None or settings.tls_client_ca is None:
+            return None
+        return cls(certificate, key, settings.tls_client_ca)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Mutual TLS: a caller without a certificate of our CA does not get through."""

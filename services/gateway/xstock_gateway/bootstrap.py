@@ -160,7 +160,7 @@ async def _channel(
     settings: GatewaySettings, target: str, stack: AsyncExitStack
 ) -> grpc.aio.Channel:
     identity = "gateway" if settings.insecure_dev else None
-    channel = open_channel(ChannelSettings(target, client_tls(settings), dev_identity=identity))
+    channel = open_channel(ChannelSettings(target, ClientTls.of(settings), dev_identity=identity))
     return await stack.enter_async_context(channel)
 
 
@@ -173,23 +173,10 @@ async def _guard_channels(
     }
 
 
-def client_tls(settings: GatewaySettings) -> ClientTls | None:
-    """Our certificate as a client, or None in insecure_dev."""
-    certificate, key, authority = (
-        settings.tls_certificate,
-        settings.tls_private_key,
-        settings.tls_client_ca,
-    )
-    if certificate is None or key is None or authority is None:
-        return None
-    return ClientTls(authority, certificate, key)
-
-
 def grpc_server(
     settings: GatewaySettings, handlers: Handlers, progress: Progress, counted: GatewayMetrics
 ) -> GrpcServer:
     """The partner API's server over these handlers, not started."""
-    tls = client_tls(settings)
     methods = [
         f"/{_SERVICE}/{method.name}"
         for method in bridge_pb2.DESCRIPTOR.services_by_name["BridgeService"].methods
@@ -198,7 +185,7 @@ def grpc_server(
     return GrpcServer(
         settings=GrpcServerSettings(
             listen=settings.grpc_listen,
-            tls=None if tls is None else TlsFiles(tls.certificate, tls.private_key, tls.server_ca),
+            tls=TlsFiles.of(settings),
             insecure_dev=settings.insecure_dev,
         ),
         access=Access(roles={}, methods={method: frozenset({ANYONE}) for method in methods}),

@@ -187,19 +187,10 @@ async def _ask_self(registry: Registry, chain: ChainEntry, url: str) -> bool:
     return not report.failed
 
 
-def _tls(settings: RelayerSettings) -> tuple[TlsFiles, ClientTls] | None:
-    certificate, key = settings.tls_certificate, settings.tls_private_key
-    authority = settings.tls_client_ca
-    if certificate is None or key is None or authority is None:
-        return None
-    return TlsFiles(certificate, key, authority), ClientTls(authority, certificate, key)
-
-
 def _channel(settings: RelayerSettings, target: str) -> ChannelSettings:
-    tls = _tls(settings)
     return ChannelSettings(
         target,
-        tls=tls[1] if tls else None,
+        tls=ClientTls.of(settings),
         dev_identity=settings.dev_identity if settings.insecure_dev else None,
         deadline_seconds=settings.guard_deadline_seconds,
         message_bytes_max=_MESSAGE_BYTES_MAX,
@@ -297,7 +288,6 @@ def _server(
     progress: Progress,
     clock: Clock,
 ) -> GrpcServer:
-    tls = _tls(settings)
     issuers = {issuer.key_id: issuer.public_key for issuer in registry.issuers}
 
     def register(server: object) -> None:
@@ -309,7 +299,7 @@ def _server(
     return GrpcServer(
         settings=GrpcServerSettings(
             settings.grpc_listen,
-            tls=tls[0] if tls else None,
+            tls=TlsFiles.of(settings),
             insecure_dev=settings.insecure_dev,
         ),
         access=access(settings.roles),

@@ -260,9 +260,6 @@ def _server(
     progress: Progress,
     clock: Clock,
 ) -> GrpcServer:
-    tls = None
-    if settings.tls_certificate and settings.tls_private_key and settings.tls_client_ca:
-        tls = TlsFiles(settings.tls_certificate, settings.tls_private_key, settings.tls_client_ca)
 
     def register(server: object) -> None:
         guard = SupplyGuardServicer(desk, counters)
@@ -272,7 +269,7 @@ def _server(
 
     return GrpcServer(
         settings=GrpcServerSettings(
-            settings.grpc_listen, tls=tls, insecure_dev=settings.insecure_dev
+            settings.grpc_listen, tls=TlsFiles.of(settings), insecure_dev=settings.insecure_dev
         ),
         access=access(settings.roles),
         errors=ErrorTable("xstock-bridge"),

@@ -121,7 +121,7 @@ def grpc_server(
     return GrpcServer(
         settings=GrpcServerSettings(
             listen=settings.grpc_listen,
-            tls=tls_files(settings),
+            tls=TlsFiles.of(settings),
             insecure_dev=settings.insecure_dev,
         ),
         access=Access(roles={}, methods={method: frozenset({ANYONE}) for method in methods}),
@@ -131,15 +131,3 @@ def grpc_server(
         register=lambda server: watcher_pb2_grpc.add_WatcherServiceServicer_to_server(api, server),
         services=(_SERVICE,),
     )
-
-
-def tls_files(settings: WatcherSettings) -> TlsFiles | None:
-    """The mTLS files, or None for a laptop in insecure_dev."""
-    certificate, key, authority = (
-        settings.tls_certificate,
-        settings.tls_private_key,
-        settings.tls_client_ca,
-    )
-    if certificate is None or key is None or authority is None:
-        return None
-    return TlsFiles(certificate, key, authority)
