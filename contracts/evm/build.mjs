@@ -1,4 +1,4 @@
-// Compiles the contracts with npm's solc into libs/xstock_chains/evm/artifacts/*.json.
+// Compiles the contracts with npm's solc into libs/xstock_chains/solidity/artifacts/*.json.
 //
 // Why a script of our own: the output must be the same bytes on every machine, so the compiler
 // version, every setting and the set of sources are fixed here, metadata carries no hash of paths,
@@ -100,7 +100,7 @@ if (process.argv.includes("--stdin")) {
   process.stdout.write(JSON.stringify(Object.fromEntries(done)));
 } else {
   const at = process.argv.indexOf("--out");
-  const out = at > 0 ? process.argv[at + 1] : join(root, "libs/xstock_chains/evm/artifacts");
+  const out = at > 0 ? process.argv[at + 1] : join(root, "libs/xstock_chains/solidity/artifacts");
   mkdirSync(out, { recursive: true });
   for (const [name, artifact] of Object.entries(compile(entrySources()))) {
     writeFileSync(join(out, `${name}.json`), `${JSON.stringify(artifact, null, 1)}\n`);

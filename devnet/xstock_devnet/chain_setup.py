@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from xstock_chains.evm.abi import hex_of
 from xstock_chains.evm.address import checksummed, parse_text
 from xstock_chains.evm.deploy import (
     DeployPlan,
@@ -22,6 +21,7 @@ from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
 from xstock_chains.profiles import open_reader
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.abi import hex_of
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.plan import AGENT, DEPLOYER, THRESHOLD, AssetPlan, External, LocalChain

@@ -16,11 +16,11 @@ from eth_abi.abi import decode
 
 from tests.bench.result import Result, against
 from tests.chains.evm.world import HOLDER, SHARE, World, running_world
-from xstock_chains.evm.abi import hex_of
-from xstock_chains.evm.errors import artifact
-from xstock_chains.evm.logs import BURNED
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import Call, quantity
+from xstock_chains.solidity.abi import hex_of
+from xstock_chains.solidity.artifact import artifact
+from xstock_chains.solidity.events import BURNED
 from xstock_core.observation import BurnFinal
 from xstock_runtime.clock import SystemClock
 

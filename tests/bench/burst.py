@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from eth_abi.abi import encode
 
-from xstock_chains.evm.abi import hex_of, selector
 from xstock_chains.evm.address import checksummed, parse_text
 from xstock_chains.evm.rpc import Call, Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import PreparedTx, SendSlot
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.abi import hex_of, selector
 
 _SEND_AT_ONCE = 200
 _BURN_GAS = 200_000

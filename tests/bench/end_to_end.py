@@ -15,9 +15,9 @@ import psutil
 
 from tests.bench.burst import Burster
 from tests.bench.result import Result, at_least, at_most
-from xstock_chains.evm.abi import hex_of, topic
 from xstock_chains.evm.rpc import Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
+from xstock_chains.solidity.abi import hex_of, topic
 from xstock_cli.bridge import Bridge
 from xstock_devnet.plan import ASSETS, CHAINS, GUARDS
 from xstock_devnet.world import ISSUER_KEY_ID, World

@@ -25,7 +25,6 @@ from tests.chains.evm.world import (
     World,
     running_world,
 )
-from xstock_chains.evm.abi import hex_of, selector
 from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmFacts, resolve_chain
@@ -43,6 +42,7 @@ from xstock_chains.ports import (
 )
 from xstock_chains.quorum import Quorum
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.abi import hex_of, selector
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from eth_abi.abi import encode
 
-from xstock_chains.evm.abi import hex_of, selector
 from xstock_chains.evm.address import checksummed
-from xstock_chains.evm.errors import artifact
 from xstock_chains.evm.heads import block_call
 from xstock_chains.evm.rpc import Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import PreparedTx, SendSlot
+from xstock_chains.solidity.abi import hex_of, selector
+from xstock_chains.solidity.artifact import artifact
 from xstock_cli.hands import Hands, hands_of_world
 from xstock_cli.verify import Auditor
 from xstock_core.ids import Domain

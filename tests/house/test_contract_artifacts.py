@@ -12,7 +12,7 @@ from tests.chains.evm_contracts.compiler import node_binary
 pytestmark = pytest.mark.house
 
 ROOT = Path(__file__).resolve().parents[2]
-ARTIFACTS = ROOT / "libs/xstock_chains/evm/artifacts"
+ARTIFACTS = ROOT / "libs/xstock_chains/solidity/artifacts"
 SOURCES = ROOT / "contracts/evm"
 SIZE_MAX = 24_576
 PUSH0 = 0x5F

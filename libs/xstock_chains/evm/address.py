@@ -7,11 +7,12 @@ carry the right checksum; one-case text has none and is accepted.
 import re
 from typing import Final
 
-from xstock_core.ids import Address32, InvalidId
+from xstock_chains.solidity.account import from_wire as from_wire
+from xstock_chains.solidity.account import to_wire as to_wire
+from xstock_core.ids import InvalidId
 from xstock_runtime.hashing import keccak256
 
 _TEXT: Final = re.compile(r"0x[0-9a-fA-F]{40}")
-_PADDING: Final = bytes(12)
 
 
 def checksummed(address: bytes) -> str:
@@ -36,15 +37,3 @@ def parse_text(text: str, field: str = "address") -> bytes:
         remedy = f"the checksum is wrong; if the digits are right it is {checksummed(raw)}"
         raise InvalidId(field, text, remedy)
     return raw
-
-
-def to_wire(address: bytes) -> Address32:
-    """20 bytes left-padded to the wire form."""
-    return Address32(_PADDING + address)
-
-
-def from_wire(address: bytes, field: str = "address") -> bytes:
-    """The 20 bytes inside a wire form; raises InvalidId if the padding is not zero."""
-    if len(address) != 32 or address[:12] != _PADDING:
-        raise InvalidId(field, address.hex(), "a 20-byte address is left-padded with zero bytes")
-    return address[12:]

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, word, words
 from xstock_chains.evm.address import checksummed, parse_text
-from xstock_chains.evm.chain import EvmBridge, EvmChain, EvmToken
+from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.heads import block_call
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.ports import CheckResult, SelfTest
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.abi import array_of_words, hex_of, selector, uint_array, word, words
+from xstock_chains.solidity.contracts import BridgeContract, TokenContract
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 
@@ -133,7 +134,7 @@ class EvmAdmin:
             ),
         ]
 
-    def _of_token(self, token: EvmToken) -> list[_Question]:
+    def _of_token(self, token: TokenContract) -> list[_Question]:
         bridge, symbol = self.chain.bridge.address, token.symbol
         return [
             _Question(
@@ -167,7 +168,7 @@ class EvmAdmin:
         ]
 
 
-def _code_question(bridge: EvmBridge) -> list[_Question]:
+def _code_question(bridge: BridgeContract) -> list[_Question]:
     return [
         _Question(
             f"code of {checksummed(bridge.address)}",

@@ -12,14 +12,15 @@ from typing import Any, Final
 
 from eth_abi.abi import encode
 
-from xstock_chains.evm.abi import hex_of, selector, words
 from xstock_chains.evm.address import checksummed, from_wire, parse_text, to_wire
-from xstock_chains.evm.chain import TOKEN_UNITS_PER_SHARE_UNIT, EvmChain, EvmToken
+from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.ports import BurnRequest, CheckResult, UnsignedBurn
 from xstock_chains.registry import InvalidRegistry, Registry
+from xstock_chains.solidity.abi import hex_of, selector, words
+from xstock_chains.solidity.contracts import TOKEN_UNITS_PER_SHARE_UNIT, TokenContract
 from xstock_core.amount import displayed_decimal
 from xstock_core.ids import Address32, AssetId, Domain, InvalidId, parse_address
 from xstock_runtime.errors import Fatal, Transient
@@ -89,7 +90,7 @@ class EvmBurnBuilder:
             _coins(answers[_COINS]),
         ]
 
-    def _token(self, asset: AssetId) -> EvmToken:
+    def _token(self, asset: AssetId) -> TokenContract:
         token = self.chain.by_asset().get(asset)
         if token is None:
             raise InvalidId("asset", asset.hex(), f"it is not registered on {self.chain.name}")
@@ -157,7 +158,7 @@ class EvmBurnBuilder:
         shown = checksummed(from_wire(address))
         return CheckResult("refund address", address not in refused, "a holder", shown, remedy)
 
-    def _calls(self, request: BurnRequest, token: EvmToken) -> list[Call]:
+    def _calls(self, request: BurnRequest, token: TokenContract) -> list[Call]:
         sender, bridge = request.sender, self.chain.bridge
         kind = selector("recipientKind(uint32)") + int(request.destination).to_bytes(32, "big")
         return [
@@ -186,7 +187,7 @@ class EvmBurnBuilder:
         enough = 0 < request.amount < 2**64 and request.amount >= minimum
         return CheckResult("amount", enough, f"at least {minimum}", str(request.amount), remedy)
 
-    def _balance(self, request: BurnRequest, token: EvmToken, answer: Any) -> CheckResult:
+    def _balance(self, request: BurnRequest, token: TokenContract, answer: Any) -> CheckResult:
         units = _first_word(answer)
         if units is None:
             return _unknown("balance", f"the sender's {token.symbol}")
@@ -195,7 +196,7 @@ class EvmBurnBuilder:
         expected = f"at least {request.amount}"
         return CheckResult("balance", held >= request.amount, expected, str(held), remedy)
 
-    def _token_pause(self, token: EvmToken, answer: Any) -> CheckResult:
+    def _token_pause(self, token: TokenContract, answer: Any) -> CheckResult:
         paused = _first_word(answer)
         if paused is None:
             return _unknown("token pause", f"whether {token.symbol} is paused")
@@ -274,7 +275,7 @@ class EvmBurnBuilder:
             expires=expires,
         )
 
-    async def _facts(self, request: BurnRequest, token: EvmToken) -> list[Any]:
+    async def _facts(self, request: BurnRequest, token: TokenContract) -> list[Any]:
         account = hex_of(from_wire(request.sender, "sender"))
         extra: list[Call] = [
             ("eth_getTransactionCount", [account, "latest"]),
@@ -292,7 +293,7 @@ class EvmBurnBuilder:
         return answers
 
     async def _steps(
-        self, request: BurnRequest, token: EvmToken, needed: int, allowance: int
+        self, request: BurnRequest, token: TokenContract, needed: int, allowance: int
     ) -> list[_Step]:
         account = hex_of(from_wire(request.sender, "sender"))
         bridge = self.chain.bridge.address
@@ -315,7 +316,7 @@ class EvmBurnBuilder:
     def _effects(
         self,
         request: BurnRequest,
-        token: EvmToken,
+        token: TokenContract,
         multiplier: int,
         *,
         approves: bool,

@@ -1,19 +1,11 @@
-"""What the adapter must know of one EVM chain: ids, bridges and tokens, from the registry.
+"""What the adapter must know of one EVM chain: its contracts from the registry, and its facts."""
 
-Resolved once, in bytes, so that nothing on the hot path parses text. Looking something up that
-is not registered gives None: an unregistered contract is never an error, it is a stranger.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
-from xstock_chains.evm.address import parse_text, to_wire
+from xstock_chains.evm.address import parse_text
 from xstock_chains.registry import InvalidRegistry, Registry
-from xstock_core.ids import Address32, AssetId, Domain
-
-TOKEN_UNITS_PER_SHARE_UNIT: Final = 10**10
-"""Token shares have 18 decimals, message shares 8."""
+from xstock_chains.solidity.contracts import ContractChain, resolve_bridges, resolve_tokens
+from xstock_core.ids import Domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,53 +24,10 @@ class EvmFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class EvmBridge:
-    """A bridge contract."""
-
-    address: bytes
-    wire: Address32
-    deployed_block: int
-    code_hash: bytes
-    retired_block: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class EvmToken:
-    """An asset's token contract."""
-
-    symbol: str
-    asset: AssetId
-    address: bytes
-    decimals: int
-    minimum: int
-
-
-@dataclass(frozen=True, slots=True)
-class EvmChain:
+class EvmChain(ContractChain):
     """One chain, resolved."""
 
-    name: str
-    domain: Domain
-    chain_id: int
-    genesis_hash: bytes
-    bridges: tuple[EvmBridge, ...]
-    tokens: tuple[EvmToken, ...]
-    batch_items_max: int
     facts: EvmFacts = field(default_factory=EvmFacts)
-
-    @property
-    def bridge(self) -> EvmBridge:
-        """The bridge in use."""
-        return next(bridge for bridge in self.bridges if bridge.retired_block is None)
-
-    @property
-    def first_block(self) -> int:
-        """The block of the oldest bridge's deployment."""
-        return min(bridge.deployed_block for bridge in self.bridges)
-
-    def by_asset(self) -> Mapping[AssetId, EvmToken]:
-        """Tokens by asset."""
-        return {token.asset: token for token in self.tokens}
 
 
 def resolve_chain(registry: Registry, which: Domain | str, facts: EvmFacts) -> EvmChain:
@@ -86,35 +35,13 @@ def resolve_chain(registry: Registry, which: Domain | str, facts: EvmFacts) -> E
     entry = registry.chain(which)
     if entry.family != "evm":
         raise InvalidRegistry("chains.family", entry.family, f"{entry.name} is not an EVM chain")
-    bridges = tuple(
-        EvmBridge(
-            address=parse_text(bridge.address),
-            wire=to_wire(parse_text(bridge.address)),
-            deployed_block=bridge.deployed_block,
-            code_hash=bridge.code_hash,
-            retired_block=bridge.retired_block,
-        )
-        for bridge in entry.bridges
-    )
-    tokens = tuple(
-        EvmToken(
-            symbol=asset.symbol,
-            asset=asset.id,
-            address=parse_text(one.token),
-            decimals=one.decimals,
-            minimum=one.minimum_shares,
-        )
-        for asset in registry.assets
-        for one in asset.deployments
-        if one.chain == entry.name
-    )
     return EvmChain(
         name=entry.name,
         domain=entry.domain,
         chain_id=entry.network_id,
         genesis_hash=entry.genesis_hash,
-        bridges=bridges,
-        tokens=tokens,
+        bridges=resolve_bridges(entry, parse_text),
+        tokens=resolve_tokens(registry, entry, parse_text),
         batch_items_max=entry.batch_items_max,
         facts=facts,
     )

@@ -16,14 +16,15 @@ from typing import Any, Final
 
 from eth_abi.abi import encode
 
-from xstock_chains.evm.abi import hex_of, selector, words
 from xstock_chains.evm.address import checksummed, to_wire
-from xstock_chains.evm.errors import artifact, broadcast_refused, reverted
+from xstock_chains.evm.errors import broadcast_refused, reverted
 from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
+from xstock_chains.solidity.abi import hex_of, selector, words
+from xstock_chains.solidity.artifact import creation_code
 from xstock_core.ids import AssetId, Domain, asset_id
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
@@ -170,7 +171,7 @@ class EvmDeployment:
                 plan.delay_seconds,
             ],
         )
-        actions = [_Action("bridge", None, _bytecode("XStockBridge") + arguments)]
+        actions = [_Action("bridge", None, creation_code("XStockBridge") + arguments)]
         for token in plan.tokens:
             if token.token is not None:
                 self.tokens[token.symbol] = token.token
@@ -180,7 +181,7 @@ class EvmDeployment:
                 ["string", "string", "address", "uint256"],
                 [f"{token.symbol} test token", token.symbol, owner, token.multiplier],
             )
-            data = _bytecode("XStockToken") + arguments
+            data = creation_code("XStockToken") + arguments
             actions.append(_Action(f"token {token.symbol}", None, data))
         return [await self._with_creation_done(action) for action in actions]
 
@@ -447,10 +448,6 @@ def create_address(sender: bytes, nonce: int) -> bytes:
         number = bytes((0x80 + len(raw),)) + raw
     content = b"\x94" + sender + number
     return keccak256(bytes((0xC0 + len(content),)) + content)[12:]
-
-
-def _bytecode(name: str) -> bytes:
-    return bytes.fromhex(artifact(name)["bytecode"][2:])
 
 
 def _address_or_none(answer: Any) -> bytes | None:

@@ -5,13 +5,10 @@ Refusals of a transaction by a node have no code of their own (all are -32000), 
 the clients in use are listed here, each with the client it was seen in.
 """
 
-import json
-from functools import cache
-from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
-from xstock_chains.evm.abi import selector
 from xstock_chains.evm.rpc import RpcFault
+from xstock_chains.solidity.artifact import error_text
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 
 _KNOWN: Final = (
@@ -25,40 +22,13 @@ _UNDERPRICED: Final = ("underpriced", "feetoolow")  # geth, anvil; nethermind
 _UNFUNDED: Final = ("insufficient funds",)  # geth, bsc, anvil, op-geth
 
 
-@cache
-def artifact(name: str) -> dict[str, Any]:
-    """The committed compiler output of a contract: abi, bytecode, deployedBytecode."""
-    text = (files("xstock_chains.evm") / "artifacts" / f"{name}.json").read_text("utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
-
-
-@cache
-def _error_names() -> dict[bytes, str]:
-    names = {
-        selector(f"{entry['name']}({','.join(part['type'] for part in entry['inputs'])})"): entry[
-            "name"
-        ]
-        for contract in ("XStockBridge", "XStockToken")
-        for entry in artifact(contract)["abi"]
-        if entry["type"] == "error"
-    }
-    return names | {selector("Error(string)"): "Error", selector("Panic(uint256)"): "Panic"}
-
-
 def revert_reason(fault: RpcFault) -> str:
     """The name of the contract's error with its raw arguments, or the node's own words."""
     try:
         raw = bytes.fromhex(fault.data.removeprefix("0x"))
     except ValueError:
         raw = b""
-    name = _error_names().get(raw[:4])
-    if name is None:
-        return fault.message or f"error {fault.code}"
-    if name == "Error":
-        length = int.from_bytes(raw[36:68], "big")
-        return raw[68 : 68 + length].decode("utf-8", "replace")[:200]
-    return f"{name}(0x{raw[4:].hex()})" if len(raw) > 4 else name
+    return error_text(raw) or fault.message or f"error {fault.code}"
 
 
 def is_revert(fault: RpcFault) -> bool:

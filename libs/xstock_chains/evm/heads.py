@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from xstock_chains.evm.abi import hex_of
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.rpc import Call, Rpc, data_of, quantity
+from xstock_chains.solidity.abi import hex_of
+from xstock_chains.solidity.lanes import Anchor
 from xstock_core.ids import U64_MAX, Domain
 from xstock_core.observation import BlockRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -52,14 +53,6 @@ def block_call(which: str | int) -> Call:
     """The call that asks for a header by tag or number."""
     text = which if isinstance(which, str) else hex(which)
     return ("eth_getBlockByNumber", [text, False])
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """The last final block that was worked through; `hash` is None only before the first."""
-
-    number: int
-    hash: bytes | None
 
 
 class FinalChain:

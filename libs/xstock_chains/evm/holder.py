@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xstock_chains.evm.abi import address_word, selector
 from xstock_chains.evm.address import checksummed, parse_text, to_wire
 from xstock_chains.evm.builder import bridge_out
 from xstock_chains.evm.chain import EvmChain
@@ -19,6 +18,7 @@ from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Rpc, RpcFault, data_of
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import BurnRequest, PreparedTx, SendSlot
+from xstock_chains.solidity.abi import address_word, selector
 from xstock_core.ids import Address32
 from xstock_core.observation import TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient

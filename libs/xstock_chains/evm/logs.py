@@ -7,43 +7,33 @@ Bloom: the Ethereum yellow paper, section 4.3.1.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from xstock_chains.evm.abi import ZERO_WORD, address_word, hex_of, topic
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.heads import Header
 from xstock_chains.evm.rpc import Call
+from xstock_chains.solidity.abi import ZERO_WORD, address_word, hex_of
+from xstock_chains.solidity.events import (
+    BURNED,
+    CANCELLED,
+    GUARDS_CHANGED,
+    NEW_BURNER,
+    NEW_MINTER,
+    NEW_PAUSER,
+    OWNER_MOVED,
+    RELEASED,
+    SHARES_MOVED,
+    SKIPPED,
+    UPGRADED,
+    Log,
+)
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
-
-BURNED: Final = topic("BurnedToBridge(bytes32,uint32,uint64,address,address,bytes32,uint64)")
-RELEASED: Final = topic("Released(bytes32,uint32,bytes32,address,uint64)")
-CANCELLED: Final = topic("Cancelled(bytes32,uint32,bytes32)")
-SKIPPED: Final = topic("ReleaseSkipped(uint32,bytes32,uint8)")
-GUARDS_CHANGED: Final = topic("GuardsChanged(uint32,address[],uint8)")
-OWNER_MOVED: Final = topic("OwnershipTransferred(address,address)")
-SHARES_MOVED: Final = topic("TransferShares(address,address,uint256)")
-NEW_MINTER: Final = topic("NewMinter(address)")
-NEW_BURNER: Final = topic("NewBurner(address)")
-NEW_PAUSER: Final = topic("NewPauser(address)")
-UPGRADED: Final = topic("Upgraded(address)")
 
 _BRIDGE_AND_ROLE_TOPICS: Final = (
     *(BURNED, RELEASED, CANCELLED, SKIPPED, GUARDS_CHANGED),
     *(OWNER_MOVED, NEW_MINTER, NEW_BURNER, NEW_PAUSER, UPGRADED),
 )
-
-
-class Log(NamedTuple):
-    """One log in bytes; `log_index` is its place in the block."""
-
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    block_hash: bytes
-    tx: bytes
-    log_index: int
 
 
 def parse_log(raw: Any) -> Log:

@@ -10,17 +10,13 @@ until that hash is final.
 One page costs two or three round trips, however many events it holds.
 """
 
-import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, word, words
-from xstock_chains.evm.chain import EvmChain, EvmToken
-from xstock_chains.evm.evidence import Evidence, Found
-from xstock_chains.evm.heads import Anchor, FinalChain, Header, block_call, parse_header
-from xstock_chains.evm.logs import Log, LogFilter, in_order, merge_logs, parse_logs
+from xstock_chains.evm.chain import EvmChain
+from xstock_chains.evm.heads import FinalChain, Header, block_call, parse_header
+from xstock_chains.evm.logs import LogFilter, in_order, merge_logs, parse_logs
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.ports import (
     AssetSupply,
@@ -31,61 +27,33 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
+from xstock_chains.solidity.abi import array_of_words, hex_of, selector, words
+from xstock_chains.solidity.contracts import TokenContract
+from xstock_chains.solidity.events import Log
+from xstock_chains.solidity.evidence import Evidence, Found
+from xstock_chains.solidity.lanes import (
+    Anchor,
+    Lanes,
+    Position,
+    check_lanes,
+    count_lanes,
+    counted_lanes,
+    counters_data,
+    lane_gap,
+    parse_position,
+)
 from xstock_core.ids import AssetId, Domain, InvalidId
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
-from xstock_runtime.errors import InvalidMessage, ServiceError, Transient
+from xstock_runtime.errors import InvalidMessage, Transient
 
-_CURSOR_VERSION: Final = 1
 _SPAN_AT_START: Final = 8
 _SNAPSHOTS_MAX: Final = 64
-_LANE_COUNTERS: Final = selector("laneCounters(uint32[])")
 _TOTAL_SUPPLY: Final = selector("totalSupply()")
 _MULTIPLIER: Final = selector("getCurrentMultiplier()")
 _MULTIPLIER_NONCE: Final = selector("multiplierNonce()")
 _IS_PAUSED: Final = selector("isPaused()")
 _INVENTORY_OF: Final = selector("inventoryOf(bytes32)")
 _ONE: Final = 10**18
-
-Lanes = dict[bytes, dict[int, int]]
-"""bridge address -> destination domain -> the last burn counter seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """What a cursor says: the last final block worked through, and every lane's counter."""
-
-    anchor: Anchor
-    lanes: Mapping[bytes, Mapping[int, int]]
-
-    def text(self) -> str:
-        """The cursor's opaque text."""
-        lanes = {
-            bridge.hex(): {str(to): count for to, count in sorted(counts.items())}
-            for bridge, counts in sorted(self.lanes.items())
-        }
-        block_hash = None if self.anchor.hash is None else self.anchor.hash.hex()
-        document = {"v": _CURSOR_VERSION, "n": self.anchor.number, "h": block_hash, "c": lanes}
-        return json.dumps(document, separators=(",", ":"))
-
-
-def parse_position(text: str, first_block: int) -> Position:
-    """The position in a cursor's text; raises InvalidMessage for one that is not ours."""
-    if not text:
-        return Position(Anchor(first_block - 1, None), {})
-    try:
-        document = json.loads(text)
-        if document["v"] != _CURSOR_VERSION:
-            raise ValueError("another version")
-        lanes = {
-            bytes.fromhex(bridge): {int(to): int(count) for to, count in counts.items()}
-            for bridge, counts in document["c"].items()
-        }
-        block_hash = None if document["h"] is None else bytes.fromhex(document["h"])
-        return Position(Anchor(int(document["n"]), block_hash), lanes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "use a cursor of this adapter, or an empty one to start over"
-        message = f"cursor: {text[:100]!r} is not valid; {remedy}"
-        raise InvalidMessage("CURSOR_INVALID", message, {"cursor": text[:100]}) from error
 
 
 class EvmReader:
@@ -127,11 +95,11 @@ class EvmReader:
             return Page((), after, through=ref, head=ref, more=False)
         window = linked[: self._span]
         logs, counted = await self._read_window(window)
-        found = self.evidence.observe({header.number: header for header in window}, logs)
-        seen = self._count(position.lanes, found)
+        found = self.evidence.observe(self._refs(window), logs)
+        seen = count_lanes(self.chain.domain, position.lanes, found)
         await self.prove_counters(seen, counted, head, at_head=window[-1] is head)
         kept, last = self._cut(found, window, limit)
-        lanes = self._count(position.lanes, kept)
+        lanes = count_lanes(self.chain.domain, position.lanes, kept)
         self._adapt(len(found), len(window), limit)
         anchor = Anchor(last.number, last.hash)
         return Page(
@@ -141,6 +109,9 @@ class EvmReader:
             head=head.ref(self.chain.domain),
             more=last is not head,
         )
+
+    def _refs(self, headers: Sequence[Header]) -> dict[int, BlockRef]:
+        return {header.number: header.ref(self.chain.domain) for header in headers}
 
     async def _read_window(self, window: Sequence[Header]) -> tuple[list[Log], list[Any]]:
         """The logs of the window, and the bridges' counters at its end."""
@@ -188,42 +159,10 @@ class EvmReader:
         fitting = max(1, blocks * limit // found) if found else self._span * 2
         self._span = min(fitting, self._span * 2, self._span_max)
 
-    def _count(
-        self,
-        before: Mapping[bytes, Mapping[int, int]],
-        found: Iterable[Found],
-    ) -> Lanes:
-        """The lane counters after these burns; raises if they are not dense (INV-09)."""
-        lanes: Lanes = {bridge: dict(counts) for bridge, counts in before.items()}
-        for lane, _ in found:
-            if lane is None:
-                continue
-            bridge, destination, counter = lane
-            counts = lanes.setdefault(bridge, {})
-            expected = counts.get(destination, 0) + 1
-            if counter != expected:
-                raise self._gap(bridge, destination, expected, counter)
-            counts[destination] = counter
-        return lanes
-
-    def _gap(self, bridge: bytes, destination: int, expected: int, found: int) -> ServiceError:
-        facts = {"bridge": bridge.hex(), "destination": destination}
-        facts |= {"expected": expected, "found": found}
-        text = (
-            f"lane {int(self.chain.domain)}->{destination} of bridge 0x{bridge.hex()}: burn "
-            f"{expected} was expected and {found} found; the node hides or repeats logs"
-        )
-        if found > expected:
-            return Transient("LOGS_INCOMPLETE", text, facts)
-        return InvalidMessage("COUNTER_REPEATED", text, facts)
-
     # ------------------------------------------------------------ completeness by counters
 
-    def _destinations(self) -> list[int]:
-        return [int(domain) for domain in Domain if domain is not self.chain.domain]
-
     def _counter_calls(self, block_hash: bytes) -> list[Call]:
-        data = _LANE_COUNTERS + word(32) + uint_array(self._destinations())
+        data = counters_data(self.chain.domain)
         return [eth_call(bridge.address, data, block_hash) for bridge in self.chain.bridges]
 
     def _counters(self, answers: Sequence[Any]) -> Lanes | None:
@@ -234,7 +173,7 @@ class EvmReader:
                 return None
             raw = data_of(answer, "laneCounters")
             counts = array_of_words(raw, "laneCounters") if raw else ()
-            lanes[bridge.address] = dict(zip(self._destinations(), counts, strict=False))
+            lanes[bridge.address] = counted_lanes(self.chain.domain, counts)
         return lanes
 
     async def prove_counters(
@@ -251,19 +190,7 @@ class EvmReader:
             return
         for bridge in self.chain.bridges:
             if bridge.retired_block is None:
-                self._compare(bridge.address, counted[bridge.address], seen)
-
-    def _compare(self, bridge: bytes, counted: Mapping[int, int], seen: Lanes) -> None:
-        for destination, count in counted.items():
-            have = seen.get(bridge, {}).get(destination, 0)
-            if have < count:
-                raise self._gap(bridge, destination, have, count)
-            if have > count:
-                raise InvalidMessage(
-                    "COUNTER_REPEATED",
-                    f"lane to {destination}: saw {have} burns, the bridge counted {count}",
-                    {"destination": destination, "seen": have, "counted": count},
-                )
+                check_lanes(self.chain.domain, bridge.address, counted[bridge.address], seen)
 
     async def _prove_by_snapshot(self, seen: Lanes, head: Header) -> None:
         """Compare the newest snapshot whose block is final by now; take one for later."""
@@ -284,7 +211,7 @@ class EvmReader:
             for destination, count in counts.items():
                 have = seen.get(bridge, {}).get(destination, 0)
                 if have < count:
-                    raise self._gap(bridge, destination, have, count)
+                    raise lane_gap(self.chain.domain, bridge, destination, have, count)
 
     # ------------------------------------------------------------ the other questions
 
@@ -304,7 +231,7 @@ class EvmReader:
         if await self._final.is_final(header.ref(self.chain.domain)) is not True:
             return ()
         logs = merge_logs([receipt.get("logs")])
-        found = self.evidence.observe({header.number: header}, logs)
+        found = self.evidence.observe(self._refs([header]), logs)
         return tuple(observation for _, observation in found)
 
     async def inspect(self, tx: TxRef) -> TxStatus | None:
@@ -335,8 +262,10 @@ class EvmReader:
             return ()
         calls = self._filter.range_calls(first, latest.number)
         logs = merge_logs(await self._rpc.batch(calls))
-        headers = {
-            log.block_number: Header(log.block_number, log.block_hash, b"", latest.time, 0)
+        blocks = {
+            log.block_number: BlockRef(
+                self.chain.domain, log.block_number, log.block_hash, latest.time
+            )
             for log in logs
         }
         return tuple(
@@ -346,7 +275,7 @@ class EvmReader:
                 block_number=found.place.block.number,
                 blocks_behind_final=found.place.block.number - head.number,
             )
-            for _, found in self.evidence.observe(headers, logs)
+            for _, found in self.evidence.observe(blocks, logs)
             if isinstance(found, BurnFinal)
         )
 
@@ -385,7 +314,7 @@ class EvmReader:
             raise Transient("NODE_BEHIND", text, {"number": at.number})
         return parse_header(raw)
 
-    def _supply_calls(self, token: EvmToken, block_hash: bytes) -> list[Call]:
+    def _supply_calls(self, token: TokenContract, block_hash: bytes) -> list[Call]:
         return [
             eth_call(token.address, _TOTAL_SUPPLY, block_hash),
             eth_call(token.address, _MULTIPLIER, block_hash),
@@ -394,14 +323,14 @@ class EvmReader:
             eth_call(token.address, _MULTIPLIER_NONCE, block_hash),
         ]
 
-    def _readable(self, token: EvmToken, answers: Sequence[Any]) -> AssetSupply | None:
+    def _readable(self, token: TokenContract, answers: Sequence[Any]) -> AssetSupply | None:
         """The token's supply, None when its answers are no answer (INV-16 audits the others)."""
         try:
             return self._supply(token, answers)
         except (Transient, InvalidMessage, InvalidId):
             return None
 
-    def _supply(self, token: EvmToken, answers: Sequence[Any]) -> AssetSupply:
+    def _supply(self, token: TokenContract, answers: Sequence[Any]) -> AssetSupply:
         """The token shows its supply in displayed units only: shares are the least number that
         displays so, which is below the truth by less than 10^18 / multiplier units."""
         for answer in answers[:4]:

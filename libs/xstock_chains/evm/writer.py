@@ -10,14 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from xstock_chains.evm.abi import array_of_words, hex_of, selector, uint_array, word, words
 from xstock_chains.evm.address import checksummed, from_wire
-from xstock_chains.evm.chain import EvmBridge, EvmChain
+from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.codec import EvmReleaseCodec
 from xstock_chains.evm.errors import broadcast_refused, is_revert, reverted
-from xstock_chains.evm.evidence import SKIP_REASONS
 from xstock_chains.evm.heads import Header, block_call, parse_header
-from xstock_chains.evm.logs import SKIPPED
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.ports import (
@@ -30,9 +27,14 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
+from xstock_chains.solidity.abi import array_of_words, hex_of, selector, uint_array, word, words
+from xstock_chains.solidity.contracts import BridgeContract
+from xstock_chains.solidity.events import SKIPPED
+from xstock_chains.solidity.evidence import SKIP_REASONS
+from xstock_chains.terms import refuse_terms
 from xstock_core.ids import Address32, InvalidId, Nonce, parse_domain
 from xstock_core.observation import SkipReason, TxRef
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 
 _EXECUTIONS: Final = selector("executions(uint32[],bytes32[])")
@@ -107,13 +109,31 @@ class EvmWriter:
 
     # ------------------------------------------------------------------ making transactions
 
-    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+    async def next_slot(
+        self,
+        sender: Address32,
+        used: Sequence[SendSlot],
+        order: ReleaseOrder | None = None,  # noqa: ARG002 - a nonce fits any order
+    ) -> SendSlot:
         """The nonce after those in use, and not below the account's on chain."""
         account = hex_of(from_wire(sender, "sender"))
         answer = await self._rpc.call("eth_getTransactionCount", account, "latest")
         after = [int(slot.text) + 1 for slot in used if slot.sender == sender]
         nonce = max([quantity(answer, "eth_getTransactionCount"), *after])
         return SendSlot(self.chain.domain, sender, str(nonce))
+
+    async def permit_terms(
+        self,
+        batch: ReleaseBatch,  # noqa: ARG002 - the contract enforces deadline and guards
+        sender: Address32,  # noqa: ARG002
+        guards: Sequence[str],  # noqa: ARG002
+    ) -> bytes:
+        """None: the contract enforces deadline and guard set."""
+        return b""
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """A permit of this family has no terms."""
+        refuse_terms(batch)
 
     async def prepare(self, order: ReleaseOrder, slot: SendSlot) -> PreparedTx:
         """Build and simulate the batch's transaction; raises InvalidMessage if the bridge would
@@ -318,7 +338,7 @@ class EvmWriter:
         return TxStatus(state, succeeded, block.ref(self.chain.domain))
 
 
-def _executions_call(bridge: EvmBridge, keys: Sequence[ExecutionKey], block: str) -> Call:
+def _executions_call(bridge: BridgeContract, keys: Sequence[ExecutionKey], block: str) -> Call:
     sources = uint_array([int(key.source) for key in keys])
     nonces = word(len(keys)) + b"".join(key.nonce for key in keys)
     data = _EXECUTIONS + word(64) + word(64 + len(sources)) + sources + nonces

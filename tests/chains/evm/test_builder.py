@@ -16,10 +16,10 @@ from tests.chains.evm.world import (
     World,
     registry_document,
 )
-from xstock_chains.evm.abi import selector
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.ports import BurnRequest, PreparedTx, SendSlot
 from xstock_chains.registry import parse_registry
+from xstock_chains.solidity.abi import selector
 from xstock_core.ids import Address32, Domain, InvalidId
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.chains.evm.world import ADMIN, ELSEWHERE, GUARDS, TSLA
 from xstock_chains.evm.address import checksummed, to_wire
-from xstock_chains.evm.codec import EvmReleaseCodec, pack_items
+from xstock_chains.evm.codec import EvmReleaseCodec
 from xstock_chains.ports import GuardSignature, ReleaseOrder
+from xstock_chains.solidity.codec import pack_items
 from xstock_core.amount import Shares
 from xstock_core.ids import Domain, InvalidId, Nonce
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items

@@ -20,14 +20,15 @@ from tests.chains.evm.liars import (
     no_topic,
 )
 from tests.chains.evm.world import ADMIN, HOLDER, SHARE, TSLA, World, running_world
-from xstock_chains.evm.abi import ZERO_WORD, hex_of, selector
 from xstock_chains.evm.address import to_wire
-from xstock_chains.evm.chain import EvmBridge, EvmToken
-from xstock_chains.evm.evidence import Evidence, TxShares
-from xstock_chains.evm.heads import Anchor, FinalChain, Header
-from xstock_chains.evm.logs import BURNED, SHARES_MOVED, Log
-from xstock_chains.evm.reader import EvmReader, Lanes
+from xstock_chains.evm.heads import FinalChain, Header
+from xstock_chains.evm.reader import EvmReader
 from xstock_chains.ports import Cursor
+from xstock_chains.solidity.abi import ZERO_WORD, hex_of, selector
+from xstock_chains.solidity.contracts import BridgeContract, TokenContract
+from xstock_chains.solidity.events import BURNED, SHARES_MOVED, Log
+from xstock_chains.solidity.evidence import Evidence, TxShares
+from xstock_chains.solidity.lanes import Anchor, Lanes
 from xstock_core.ids import Domain
 from xstock_core.observation import BurnFinal, Observation, Place, SupplyMoved, TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -50,8 +51,8 @@ class NoProof(Evidence):
 
     def prove_burn(
         self,
-        bridge: EvmBridge,
-        token: EvmToken,
+        bridge: BridgeContract,
+        token: TokenContract,
         sender: bytes,
         amount: int,
         place: Place,
@@ -133,7 +134,7 @@ async def test_reader__look_alike_logs_beside_a_real_burn__one_is_accepted(world
     tx = TxRef(world.chain.domain, bytes.fromhex(receipt["transactionHash"][2:]))
     assert burns_of(await world.reader.re_observe(tx)) == [SHARE]
     assert world.reader.evidence.rejected["emitter"] == 1
-    stranger = EvmBridge(router, to_wire(router), 0, bytes(32), 10**9)
+    stranger = BridgeContract(router, to_wire(router), 0, bytes(32), 10**9)
     trusting = replace(world.chain, bridges=(*world.chain.bridges, stranger))
     with pytest.raises(InvalidMessage, match="BURN_UNPROVEN"):
         await EvmReader(trusting, world.connect()).re_observe(tx)

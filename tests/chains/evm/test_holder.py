@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from xstock_chains.evm.abi import selector
 from xstock_chains.evm.address import checksummed, to_wire
 from xstock_chains.evm.builder import bridge_out
-from xstock_chains.evm.chain import EvmBridge, EvmChain, EvmToken
+from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.holder import EvmHolder
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import BurnRequest
+from xstock_chains.solidity.abi import selector
+from xstock_chains.solidity.contracts import BridgeContract, TokenContract
 from xstock_core.ids import Domain, asset_id
 from xstock_core.message import Kind
 from xstock_runtime.errors import Fatal
@@ -31,12 +32,12 @@ CHAIN = EvmChain(
     chain_id=1,
     genesis_hash=bytes(32),
     bridges=(
-        EvmBridge(RETIRED, to_wire(RETIRED), 1, bytes(32), 9),
-        EvmBridge(BRIDGE, to_wire(BRIDGE), 10, bytes(32), None),
+        BridgeContract(RETIRED, to_wire(RETIRED), 1, bytes(32), 9),
+        BridgeContract(BRIDGE, to_wire(BRIDGE), 10, bytes(32), None),
     ),
     tokens=(
-        EvmToken("TSLAx", TSLA, TOKEN, 18, 1),
-        EvmToken("SPYx", SPY, OTHER_TOKEN, 18, 1),
+        TokenContract("TSLAx", TSLA, TOKEN, 18, 1),
+        TokenContract("SPYx", SPY, OTHER_TOKEN, 18, 1),
     ),
     batch_items_max=10,
 )

@@ -5,12 +5,12 @@ from typing import Any
 
 from tests.chains.evm.liars import Change, LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
-from xstock_chains.evm.abi import hex_of
-from xstock_chains.evm.logs import BURNED
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import RpcFault
 from xstock_chains.ports import Cursor
 from xstock_chains.quorum import Quorum
+from xstock_chains.solidity.abi import hex_of
+from xstock_chains.solidity.events import BURNED
 from xstock_core.ids import Domain
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal, Observation, ReleaseFinal, TxRef, observation_id

@@ -13,7 +13,6 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from xstock_chains.evm.abi import hex_of, selector
 from xstock_chains.evm.address import checksummed, to_wire
 from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
 from xstock_chains.evm.codec import EvmReleaseCodec
@@ -24,6 +23,7 @@ from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.evm.writer import EvmWriter
 from xstock_chains.ports import Cursor, GuardSignature, PreparedTx, ReleaseOrder, SignedTx
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.abi import hex_of, selector
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, issue_nonce
 from xstock_core.observation import Observation
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items

@@ -20,7 +20,7 @@ from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
 ROOT = Path(__file__).resolve().parents[3]
-ARTIFACTS = ROOT / "libs/xstock_chains/evm/artifacts"
+ARTIFACTS = ROOT / "libs/xstock_chains/solidity/artifacts"
 TRANSACTION_GAS = 15_000_000
 
 Abi = list[dict[str, Any]]

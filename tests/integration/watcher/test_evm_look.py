@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.chains.evm.world import ADMIN, HOLDER, World, running_world
-from xstock_chains.evm.abi import hex_of, selector
 from xstock_chains.quorum import Quorum
+from xstock_chains.solidity.abi import hex_of, selector
 from xstock_core.observation import TxRef
 from xstock_runtime.clock import SystemClock
 from xstock_watcher.adapters.memory import MemoryProgressBus, MemoryWatcherStore

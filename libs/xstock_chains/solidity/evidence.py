@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from xstock_chains.evm.abi import words
-from xstock_chains.evm.address import to_wire
-from xstock_chains.evm.chain import TOKEN_UNITS_PER_SHARE_UNIT, EvmBridge, EvmChain, EvmToken
-from xstock_chains.evm.heads import Header
-from xstock_chains.evm.logs import (
+from xstock_chains.solidity.abi import words
+from xstock_chains.solidity.account import to_wire
+from xstock_chains.solidity.contracts import (
+    TOKEN_UNITS_PER_SHARE_UNIT,
+    BridgeContract,
+    ContractChain,
+    TokenContract,
+)
+from xstock_chains.solidity.events import (
     BURNED,
     CANCELLED,
     GUARDS_CHANGED,
@@ -46,6 +50,7 @@ from xstock_core.ids import (
 )
 from xstock_core.message import Kind, make_message
 from xstock_core.observation import (
+    BlockRef,
     BurnFinal,
     CancelFinal,
     Observation,
@@ -97,7 +102,7 @@ Found = tuple[Lane | None, Observation]
 class Shares(NamedTuple):
     """One movement of token shares that nothing has explained yet."""
 
-    token: EvmToken
+    token: TokenContract
     sender: bytes
     recipient: bytes
     units: int
@@ -181,7 +186,7 @@ def _last(found: Sequence[Shares], fits: Callable[[Shares], bool]) -> int | None
 class Evidence:
     """Turns the logs of final blocks into observations, for one chain."""
 
-    def __init__(self, chain: EvmChain) -> None:
+    def __init__(self, chain: ContractChain) -> None:
         self.rejected: Counter[str] = Counter()
         """How many logs were refused, by reason: `emitter`, `retired`."""
         self._chain = chain
@@ -190,17 +195,17 @@ class Evidence:
         self._tokens = {token.address: token for token in chain.tokens}
         self._by_asset = chain.by_asset()
 
-    def observe(self, headers: Mapping[int, Header], logs: Sequence[Log]) -> list[Found]:
+    def observe(self, blocks: Mapping[int, BlockRef], logs: Sequence[Log]) -> list[Found]:
         """Observations in chain order, each burn with its lane."""
         found: list[Found] = []
         for tx, part in groupby(logs, key=lambda log: log.tx):
-            found.extend(self._transaction(TxRef(self._domain, tx), headers, list(part)))
+            found.extend(self._transaction(TxRef(self._domain, tx), blocks, list(part)))
         return found
 
     def _transaction(
-        self, tx: TxRef, headers: Mapping[int, Header], logs: Sequence[Log]
+        self, tx: TxRef, blocks: Mapping[int, BlockRef], logs: Sequence[Log]
     ) -> list[Found]:
-        block = self.header_of(headers, logs[0]).ref(self._domain)
+        block = self.block_of(blocks, logs[0])
         shares = TxShares()
         found: list[Found] = []
         for log in logs:
@@ -220,20 +225,20 @@ class Evidence:
             found.sort(key=lambda pair: pair[1].place.index)
         return found
 
-    def header_of(self, headers: Mapping[int, Header], log: Log) -> Header:
-        """The linked header of a log's block; raises InvalidMessage if the log is of another."""
-        header = headers.get(log.block_number)
-        if header is None or header.hash != log.block_hash:
+    def block_of(self, blocks: Mapping[int, BlockRef], log: Log) -> BlockRef:
+        """The linked block of a log's block; raises InvalidMessage if the log is of another."""
+        block = blocks.get(log.block_number)
+        if block is None or block.hash != log.block_hash:
             text = f"a log claims block {log.block_number} 0x{log.block_hash.hex()}, not final"
             raise InvalidMessage("LOG_NOT_FINAL", text, {"number": log.block_number})
-        return header
+        return block
 
     def is_look_alike(self, log: Log) -> bool:
         """True for a stranger's log that looks like one of a bridge."""
         return bool(log.topics) and log.topics[0] in (BURNED, RELEASED, CANCELLED, SKIPPED)
 
     def _bridge_event(
-        self, bridge: EvmBridge, log: Log, place: Place, shares: TxShares
+        self, bridge: BridgeContract, log: Log, place: Place, shares: TxShares
     ) -> list[Found]:
         if bridge.retired_block is not None and log.block_number > bridge.retired_block:
             self.rejected["retired"] += 1
@@ -249,7 +254,7 @@ class Evidence:
         return [] if other is None else [(None, other)]
 
     def _other_bridge_event(
-        self, bridge: EvmBridge, log: Log, place: Place, shares: TxShares
+        self, bridge: BridgeContract, log: Log, place: Place, shares: TxShares
     ) -> Observation | None:
         kind = log.topics[0]
         if kind == RELEASED:
@@ -279,7 +284,7 @@ class Evidence:
         return None
 
     def _burn(
-        self, bridge: EvmBridge, log: Log, place: Place, shares: TxShares
+        self, bridge: BridgeContract, log: Log, place: Place, shares: TxShares
     ) -> BurnFinal | OrphanBurn:
         sender_word, refund_word, _, amount = words(log.data, 4, "BurnedToBridge")
         sender = sender_word.to_bytes(32, "big")
@@ -316,8 +321,8 @@ class Evidence:
 
     def prove_burn(
         self,
-        bridge: EvmBridge,
-        token: EvmToken,
+        bridge: BridgeContract,
+        token: TokenContract,
         sender: bytes,
         amount: int,
         place: Place,
@@ -328,7 +333,9 @@ class Evidence:
         if not shares.use_burn(token.address, bridge.address, sender, units):
             raise _unproven("BURN_UNPROVEN", token, amount, place)
 
-    def _release(self, bridge: EvmBridge, log: Log, place: Place, shares: TxShares) -> ReleaseFinal:
+    def _release(
+        self, bridge: BridgeContract, log: Log, place: Place, shares: TxShares
+    ) -> ReleaseFinal:
         _, recipient_word, amount = words(log.data, 3, "Released")
         recipient = recipient_word.to_bytes(32, "big")
         asset = parse_asset_id(_topic(log, 1))
@@ -374,7 +381,7 @@ def _number(log: Log, number: int) -> int:
     return int.from_bytes(_topic(log, number), "big")
 
 
-def _unproven(code: str, token: EvmToken, amount: int, place: Place) -> InvalidMessage:
+def _unproven(code: str, token: TokenContract, amount: int, place: Place) -> InvalidMessage:
     tx = place.tx.id.hex()
     text = (
         f"the bridge says {amount} of {token.symbol} in 0x{tx}, the token's share events in that "
