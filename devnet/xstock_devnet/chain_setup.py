@@ -3,35 +3,22 @@
 The very deployment that `xstock deploy` runs, on a node of ours or of somebody else's.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from xstock_chains.evm.address import checksummed, parse_text
-from xstock_chains.evm.deploy import (
-    DeployPlan,
-    DeployState,
-    EvmDeployment,
-    TokenPlan,
-)
-from xstock_chains.evm.rpc import Rpc, quantity
-from xstock_chains.evm.signer import LocalSigner
-from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
-from xstock_chains.profiles import open_reader
+from xstock_chains.ports import AssetOrder, Deployment, DeploymentOrder, DeployStep, StepState
+from xstock_chains.profiles import PROFILES, open_deployment, open_reader, read_network_id
 from xstock_chains.registry import Registry
-from xstock_chains.solidity.abi import hex_of
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
-from xstock_devnet.engines.anvil import dev_private_key
-from xstock_devnet.plan import AGENT, DEPLOYER, THRESHOLD, AssetPlan, External, LocalChain
+from xstock_core.ids import Address32
+from xstock_devnet.plan import THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import Transient
 
-GAS_MONEY_WEI: Final = 10**18
 GRANTS_SECONDS_MAX: Final = 900
-_RECEIPT_TRIES: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +26,9 @@ class ChainSetup:
     """A chain with the bridge on it, as the registry will carry it."""
 
     chain: LocalChain
+    order: DeploymentOrder
+    url: str
+    key_file: Path
     chain_entry: dict[str, Any]
     asset_entries: dict[str, dict[str, Any]]
 
@@ -46,52 +36,57 @@ class ChainSetup:
 async def deploy_chain(
     chain: LocalChain,
     url: str,
+    key_file: Path,
     *,
-    guards: Sequence[bytes],
+    guards: Sequence[str],
+    agent: str,
     assets: Sequence[AssetPlan],
     external: External | None,
     folder: Path,
-    fund: Sequence[bytes],
     say: Callable[[str], None],
 ) -> ChainSetup:
-    """Deploy, take the roles, fund; raises ProcessFailed when somebody else must act first."""
-    key = dev_private_key(DEPLOYER) if external is None else external.funded_key
-    signer = LocalSigner.from_hex(key)
-    agent = LocalSigner.from_hex(dev_private_key(AGENT)).identity
+    """Deploy and take the roles; raises ProcessFailed when somebody else must act first.
+
+    Guards and agent in the chain's own text; the key file's account pays.
+    """
     tokens = {} if external is None else external.tokens
-    rpc = Rpc(url)
+    order = DeploymentOrder(
+        chain=chain.name,
+        domain=chain.domain,
+        network_id=await read_network_id(chain.domain, url),
+        guards=tuple(guards),
+        threshold=THRESHOLD,
+        agent=agent,
+        assets=tuple(
+            AssetOrder(asset.symbol, token=tokens.get(asset.symbol), multiplier=asset.multiplier)
+            for asset in assets
+        ),
+        block_time_ms=chain.block_ms,
+        batch_items_max=PROFILES[chain.domain].batch_items_max,
+        delay_seconds=60,
+    )
+    state_file = folder / f"deploy-{chain.name}.json"
+    opened = open_deployment(order, url, key_file, state_file, SystemClock())
     try:
-        chain_id = quantity(await rpc.call("eth_chainId"), "eth_chainId")
-        plan = DeployPlan(
-            chain=chain.name,
-            domain=chain.domain,
-            chain_id=chain_id,
-            guards=tuple(guards),
-            threshold=THRESHOLD,
-            agent=agent,
-            tokens=tuple(_token(asset, tokens) for asset in assets),
-            block_time_ms=chain.block_seconds * 1000,
-            delay_seconds=60,
-        )
-        state = DeployState.load(folder / f"deploy-{chain.name}.json")
-        deployment = EvmDeployment(plan, rpc, signer, SystemClock(), state)
-        steps = [step async for step in deployment.run()]
-        waiting = [step.detail for step in steps if step.state is StepState.WAITING]
-        if waiting:
-            raise ProcessFailed(
-                f"{chain.name}: somebody else must act first:\n" + "\n".join(waiting)
-            )
-        await _fund(rpc, chain, chain_id, signer, fund)
+        steps = await _run(opened.port, chain.name, say)
+        entry, entries = opened.port.chain_entry(), opened.port.asset_entries()
     finally:
-        await rpc.aclose()
+        await opened.aclose()
     done = sum(step.state is StepState.DONE for step in steps)
-    say(f"  {chain.name}: bridge {checksummed(deployment.bridge)}, {done} transactions")
-    return ChainSetup(chain, deployment.chain_entry(), deployment.asset_entries())
+    say(f"  {chain.name}: the bridge stands, {done} transactions")
+    return ChainSetup(chain, order, url, key_file, entry, entries)
 
 
-async def _run(
-    deployment: EvmDeployment, chain: str, say: Callable[[str], None]
-) -> list[DeployStep]:
+async def fund_accounts(setup: ChainSetup, accounts: Sequence[Address32]) -> None:
+    """Give gas money to those of the accounts that lack it."""
+    opened = open_deployment(setup.order, setup.url, setup.key_file, None, SystemClock())
+    try:
+        await opened.port.fund(accounts)
+    finally:
+        await opened.aclose()
+
+
+async def _run(deployment: Deployment, chain: str, say: Callable[[str], None]) -> list[DeployStep]:
     """Deploy; where another key must grant a role, say so once and look again until it has."""
     clock = SystemClock()
     deadline = clock.monotonic() + GRANTS_SECONDS_MAX
@@ -111,56 +106,6 @@ async def _run(
                 f"{chain}: waited {GRANTS_SECONDS_MAX} s for somebody else to send: {names}"
             )
         await clock.sleep(2.0)
-
-
-def _token(asset: AssetPlan, tokens: dict[str, str]) -> TokenPlan:
-    given = tokens.get(asset.symbol)
-    token = None if given is None else parse_text(given, f"token {asset.symbol}")
-    return TokenPlan(asset.symbol, token=token, multiplier=asset.multiplier)
-
-
-async def _fund(
-    rpc: Rpc, chain: LocalChain, chain_id: int, signer: LocalSigner, accounts: Sequence[bytes]
-) -> None:
-    """Give gas money to accounts that have none (none of them on a fresh local chain)."""
-    balances = await rpc.batch([("eth_getBalance", [hex_of(a), "latest"]) for a in accounts])
-    poor = [
-        account
-        for account, balance in zip(accounts, balances, strict=True)
-        if quantity(balance, "balance") < GAS_MONEY_WEI // 10
-    ]
-    if not poor:
-        return
-    mine = hex_of(signer.identity)
-    nonce = quantity(await rpc.call("eth_getTransactionCount", mine, "latest"), "nonce")
-    price = quantity(await rpc.call("eth_gasPrice"), "eth_gasPrice")
-    hashes = []
-    for index, account in enumerate(poor):
-        fields = {
-            "type": 2,
-            "chainId": chain_id,
-            "nonce": nonce + index,
-            "from": checksummed(signer.identity),
-            "to": checksummed(account),
-            "value": GAS_MONEY_WEI,
-            "data": "0x",
-            "gas": 21_000,
-            "maxFeePerGas": 3 * price,
-            "maxPriorityFeePerGas": min(price, 10**9),
-        }
-        slot = SendSlot(chain.domain, signer.wire, str(nonce + index))
-        payload = json.dumps(fields).encode()
-        prepared = PreparedTx(chain.domain, slot, payload, "", simulated=True)
-        signed = await signer.sign_transaction(prepared)
-        hashes.append(await rpc.call("eth_sendRawTransaction", hex_of(signed.raw)))
-    clock = SystemClock()
-    for tx in hashes:
-        for _ in range(_RECEIPT_TRIES):
-            if await rpc.call("eth_getTransactionReceipt", tx) is not None:
-                break
-            await clock.sleep(0.1)
-        else:
-            raise ProcessFailed(f"{chain.name}: waited 60 s for the funding transaction {tx}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ instead (`External`); everything else stays the same.
 from dataclasses import dataclass, field
 from typing import Final
 
+from xstock_chains.families import Family
+from xstock_chains.profiles import PROFILES
 from xstock_core.ids import Domain
 
 E18: Final = 10**18
@@ -26,21 +28,26 @@ HOLDERS: Final = (3, 4, 5)
 
 @dataclass(frozen=True, slots=True)
 class LocalChain:
-    """One anvil: `final` is 2 * `slots_in_an_epoch` blocks behind the head."""
+    """One local chain; its block called final is `final_blocks` behind the head."""
 
     name: str
     domain: Domain
-    chain_id: int
-    block_seconds: int
-    slots_in_an_epoch: int
+    network_id: int
+    block_ms: int
+    final_blocks: int
     extra: tuple[str, ...] = ()
-    """Further arguments of anvil."""
+    """Further arguments of the node."""
+
+    @property
+    def family(self) -> Family:
+        """The chain family, which says what kind of node it is."""
+        return PROFILES[self.domain].family
 
 
 CHAINS: Final = (
-    LocalChain("ethereum", Domain.ETHEREUM, 1, block_seconds=1, slots_in_an_epoch=2),
-    LocalChain("bnb", Domain.BNB, 56, block_seconds=1, slots_in_an_epoch=1),
-    LocalChain("mantle", Domain.MANTLE, 5000, block_seconds=2, slots_in_an_epoch=1),
+    LocalChain("ethereum", Domain.ETHEREUM, 1, block_ms=1000, final_blocks=4),
+    LocalChain("bnb", Domain.BNB, 56, block_ms=1000, final_blocks=2),
+    LocalChain("mantle", Domain.MANTLE, 5000, block_ms=2000, final_blocks=2),
 )
 
 

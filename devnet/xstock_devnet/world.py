@@ -15,16 +15,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from xstock_chains.evm.signer import LocalSigner
+from xstock_chains.addresses import show_identity
+from xstock_chains.families import Family
+from xstock_chains.profiles import Purpose, open_account, open_signer
 from xstock_chains.registry import Registry, load_registry
+from xstock_core.ids import Address32
+from xstock_devnet.chain_nodes import ChainNode, chain_node
 from xstock_devnet.chain_setup import (
     ChainSetup,
     deploy_chain,
     displayed_units,
+    fund_accounts,
     read_token_facts,
 )
 from xstock_devnet.custodian import CUSTODY_FILE, KEY_ID
-from xstock_devnet.engines.anvil import AnvilNode, dev_private_key
+from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.engines.kafka import KafkaBroker
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.engines.postgres import DEV_PASSWORD, PostgresServer
@@ -102,7 +107,7 @@ class World:
     kafka_bootstrap: str = ""
     """A Kafka that somebody else runs; empty means one of our own."""
     supervisor: Supervisor = field(default_factory=Supervisor)
-    anvils: dict[str, AnvilNode] = field(default_factory=dict)
+    nodes: dict[str, ChainNode] = field(default_factory=dict)
     setups: dict[str, ChainSetup] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     openings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
@@ -168,7 +173,7 @@ class World:
         await self._start_proxy()
         await self._deploy()
         self._write_registry()
-        await self._read_supply()
+        await asyncio.gather(self._fund(), self._read_supply())
         await asyncio.gather(self._prepare_databases(), self._prepare_topics())
         await self._start_services()
         self._write_world()
@@ -182,25 +187,18 @@ class World:
         outside = {external.chain for external in self.externals}
         for chain in self.chains:
             if chain.name not in outside:
-                self.anvils[chain.name] = AnvilNode(
-                    self.folder / "chains",
-                    chain_id=chain.chain_id,
-                    name=chain.name,
-                    block_seconds=chain.block_seconds,
-                    slots_in_an_epoch=chain.slots_in_an_epoch,
-                    extra=chain.extra,
-                )
-        engines: list[PostgresServer | KafkaBroker | AnvilNode] = [self.postgres]
+                self.nodes[chain.name] = chain_node(chain, self.folder / "chains")
+        engines: list[PostgresServer | KafkaBroker | ChainNode] = [self.postgres]
         if not self.kafka_bootstrap:
             engines.append(self.kafka)
             self.kafka_bootstrap = self.kafka.bootstrap
-        engines += self.anvils.values()
+        engines += self.nodes.values()
         for engine in engines:
             self.supervisor.stop_later(engine.child.name, engine.stop)
         await asyncio.gather(*(engine.start() for engine in engines))
         self.say(
             f"  PostgreSQL on {self.postgres.port}, Kafka at {self.kafka_bootstrap}, "
-            + ", ".join(f"{name} on {node.port}" for name, node in self.anvils.items())
+            + ", ".join(f"{name} on {node.port}" for name, node in self.nodes.items())
         )
 
     @property
@@ -212,12 +210,15 @@ class World:
             for chain, opening in by_chain.items()
         }
 
+    def _chain(self, name: str) -> LocalChain:
+        return next(chain for chain in self.chains if chain.name == name)
+
     def node_urls(self, chain: str) -> tuple[str, ...]:
         """The nodes themselves, past the proxy."""
         for external in self.externals:
             if external.chain == chain:
                 return external.urls
-        return (self.anvils[chain].url,)
+        return (self.nodes[chain].url,)
 
     async def _start_proxy(self) -> None:
         (port,) = free_ports(1)
@@ -233,17 +234,17 @@ class World:
 
     async def _deploy(self) -> None:
         self.say(f"deploying the bridge and {len(self.assets)} assets on {len(self.chains)} chains")
-        guards = [self._address(guard) for guard in GUARDS]
         setups = await asyncio.gather(
             *(
                 deploy_chain(
                     chain,
                     self.node_urls(chain.name)[0],
-                    guards=guards,
+                    self._deployer_file(chain),
+                    guards=[self._identity(guard, chain.family) for guard in GUARDS],
+                    agent=self._identity("agent", chain.family),
                     assets=self.assets,
                     external=next((e for e in self.externals if e.chain == chain.name), None),
                     folder=self.folder,
-                    fund=[self._address(name) for name in ("relayer", *self._holder_names())],
                     say=self.say,
                 )
                 for chain in self.chains
@@ -251,7 +252,31 @@ class World:
         )
         self.setups = {setup.chain.name: setup for setup in setups}
 
+    async def _fund(self) -> None:
+        """Gas money for whoever sends on a chain."""
+        names: list[tuple[str, Purpose]] = [("relayer", "relayer"), *((name, "holder") for name in self._holder_names())]
+        await asyncio.gather(
+            *(
+                fund_accounts(
+                    setup, [self._account(name, setup.chain, purpose) for name, purpose in names]
+                )
+                for setup in self.setups.values()
+            )
+        )
+
     # ------------------------------------------------------------------ keys and papers
+
+    def _deployer_file(self, chain: LocalChain) -> Path:
+        """The key that pays for the deployment: a development account, or the one given."""
+        for external in self.externals:
+            if external.chain == chain.name:
+                self._keep_key(f"deployer-{chain.name}", external.funded_key)
+                return self.key_file(f"deployer-{chain.name}")
+        return self.key_file("deployer")
+
+    def _account(self, name: str, chain: LocalChain, purpose: Purpose) -> Address32:
+        signer = open_signer(chain.family, self.key_file(name))
+        return open_account(self.registry, chain.name, signer, purpose)
 
     def _holder_names(self) -> list[str]:
         return [f"holder-{index}" for index in range(len(HOLDERS))]
@@ -275,8 +300,9 @@ class World:
     def _paper_key(self, name: str, key_id: str) -> PaperKey:
         return PaperKey.from_file(key_id, self.key_file(name))
 
-    def _address(self, name: str) -> bytes:
-        return LocalSigner.from_file(self.key_file(name)).identity
+    def _identity(self, name: str, family: Family) -> str:
+        """A key's public identity on a family, as the registry carries it."""
+        return show_identity(family, open_signer(family, self.key_file(name)).identity)
 
     # ------------------------------------------------------------------ what services read
 
@@ -297,7 +323,10 @@ class World:
             "guards": [
                 {
                     "id": guard,
-                    "keys": {"evm": "0x" + self._address(guard).hex()},
+                    "keys": {
+                        family: self._identity(guard, family)
+                        for family in sorted({chain.family for chain in self.chains})
+                    },
                     "endpoint": self.processes[guard].target,
                 }
                 for guard in GUARDS
@@ -442,7 +471,7 @@ class World:
         return {
             "GUARD_ID": process.name,
             "PROVIDERS": self._all_providers(process.name),
-            "KEY_FILES": json.dumps({"evm": str(self.key_file(process.name))}),
+            "KEY_FILE": str(self.key_file(process.name)),
             "OPENINGS": json.dumps(self.openings),
             "FRESH_KEY": "true",
             "FOREIGN_PROVIDERS": json.dumps(self._providers_of_others(process.name)),
@@ -484,6 +513,14 @@ class World:
             "guards": {guard: self.processes[guard].target for guard in GUARDS},
             "watchers": json.loads(self._watcher_targets()),
             "nodes": {chain.name: list(self.node_urls(chain.name)) for chain in self.chains},
+            "controls": {
+                name: {
+                    "url": node.url,
+                    "family": self._chain(name).family,
+                    "pid": node.child.pid,
+                }
+                for name, node in self.nodes.items()
+            },
             "proxy": self.proxy.base_url,
             "keys": str(self.folder / "keys"),
             "issuer_key_id": ISSUER_KEY_ID,
@@ -498,8 +535,3 @@ class World:
 
 async def _always() -> bool:
     return True
-
-
-def _secret() -> str:
-    """32 random bytes in hex."""
-    return SystemRandomness().random_bytes(32).hex()

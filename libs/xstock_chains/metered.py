@@ -23,7 +23,7 @@ from xstock_chains.ports import (
 )
 from xstock_core.ids import Address32, AssetId
 from xstock_core.observation import BlockRef, Observation, TxRef
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import ServiceError, Transient
 
@@ -85,9 +85,24 @@ class _WriterAround(_Around):
         """See `ChainWriter`."""
         return await self.call("find_executions", self._inner.find_executions(keys))
 
-    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+    async def next_slot(
+        self,
+        sender: Address32,
+        used: Sequence[SendSlot],
+        order: ReleaseOrder | None = None,
+    ) -> SendSlot:
         """See `ChainWriter`."""
-        return await self.call("next_slot", self._inner.next_slot(sender, used))
+        return await self.call("next_slot", self._inner.next_slot(sender, used, order))
+
+    async def permit_terms(
+        self, batch: ReleaseBatch, sender: Address32, guards: Sequence[str]
+    ) -> bytes:
+        """See `ChainWriter`."""
+        return await self.call("permit_terms", self._inner.permit_terms(batch, sender, guards))
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """See `ChainWriter`."""
+        await self.call("check_terms", self._inner.check_terms(batch))
 
     async def guard_epoch(self) -> int:
         """See `ChainWriter`."""

@@ -273,6 +273,8 @@ class DeploymentOrder:
     """Who may change it later; None means the deploying key."""
     delay_seconds: int = 86_400
     take_roles: bool = True
+    relayer: str | None = None
+    """The relayer's account, where the deployment itself names it (Solana's lane key)."""
 
 
 class ChainReader(Protocol):
@@ -327,8 +329,32 @@ class ChainWriter(Protocol):
         """For each key: what this destination has done, asking every registered bridge."""
         ...
 
-    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
-        """The slot after those that are in use; the caller's ledger is the authority."""
+    async def next_slot(
+        self,
+        sender: Address32,
+        used: Sequence[SendSlot],
+        order: ReleaseOrder | None = None,
+    ) -> SendSlot:
+        """The slot after those that are in use; the caller's ledger is the authority.
+
+        `order` is what the slot is for: where a permit fixes the slot itself (Solana's
+        blockhash) it is read from there. The text carries all that `status` needs to prove
+        that nothing of the slot can land any more.
+        """
+        ...
+
+    async def permit_terms(
+        self, batch: ReleaseBatch, sender: Address32, guards: Sequence[str]
+    ) -> bytes:
+        """What the permit must name besides, before these guards (registry ids) are asked.
+
+        Empty where a contract enforces deadline and guard set by itself.
+        """
+        ...
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """A guard's own look at the terms it is asked to sign: raises InvalidMessage for what no
+        permit may say, Transient if this node cannot tell."""
         ...
 
     async def guard_epoch(self) -> int:
@@ -448,6 +474,10 @@ class Deployment(Protocol):
 
     def run(self, *, dry_run: bool = False) -> AsyncIterator[DeployStep]:
         """Do what is missing, yielding each step; raises Fatal on another chain's state."""
+        ...
+
+    async def fund(self, accounts: Sequence[Address32]) -> int:
+        """Give gas money to those of the accounts that lack it; how many were paid."""
         ...
 
     def chain_entry(self) -> dict[str, Any]:

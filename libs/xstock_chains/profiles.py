@@ -3,15 +3,18 @@
 One row per domain: family, network, finality rule and its usual lag, block and batch limits.
 `xstock doctor` and the start-up self-test hold the rows against live nodes. The `open_*` doors
 build an adapter for a configured chain and import its family's SDK only then; a service never
-names an adapter class. Rows of Solana, Tron and TON carry facts; their adapters come later.
+names an adapter class.
 Sources: docs/chains/<chain>.md.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
+from xstock_chains.addresses import parse_wire, show_wire
+from xstock_chains.families import Family
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
@@ -24,12 +27,14 @@ from xstock_chains.ports import (
     Signer,
 )
 from xstock_chains.quorum import Quorum
-from xstock_chains.registry import Family, InvalidRegistry, Registry
+from xstock_chains.registry import InvalidRegistry, Registry
 from xstock_core.ids import Address32, Domain
 from xstock_runtime.clock import Clock
 
 T = TypeVar("T")
 GWEI: Final = 10**9
+Purpose = Literal["relayer", "holder"]
+"""What a key sends from an account for: on TON these are different wallet contracts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +165,8 @@ def open_readers(
 ) -> tuple[Opened[ChainReader], ...]:
     """One reader per node address, for callers that decorate or combine them themselves."""
     family = _family(registry, chain, urls)
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        return tuple(
-            Opened[ChainReader](reader, (reader.aclose,))
-            for reader in (doors.reader(registry, chain, url, timeout_seconds) for url in urls)
-        )
-    raise _no_adapter(family)
+    made = [_doors(family).reader(registry, chain, url, timeout_seconds) for url in urls]
+    return tuple(Opened[ChainReader](reader, (reader.aclose,)) for reader in made)
 
 
 def open_reader(
@@ -197,12 +196,8 @@ def open_writer(
 ) -> Opened[ChainWriter]:
     """The writer of one chain over one node."""
     family = _family(registry, chain, [url])
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        writer = doors.writer(registry, chain, url, timeout_seconds)
-        return Opened[ChainWriter](writer, (writer.aclose,))
-    raise _no_adapter(family)
+    writer = _doors(family).writer(registry, chain, url, timeout_seconds)
+    return Opened[ChainWriter](writer, (writer.aclose,))
 
 
 def open_builder(
@@ -210,12 +205,8 @@ def open_builder(
 ) -> Opened[BurnBuilder]:
     """The burn builder of one chain over one node."""
     family = _family(registry, chain, [url])
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        builder = doors.builder(registry, chain, url, timeout_seconds)
-        return Opened[BurnBuilder](builder, (builder.aclose,))
-    raise _no_adapter(family)
+    builder = _doors(family).builder(registry, chain, url, timeout_seconds)
+    return Opened[BurnBuilder](builder, (builder.aclose,))
 
 
 def open_admin(
@@ -223,12 +214,8 @@ def open_admin(
 ) -> Opened[ChainAdmin]:
     """The self-test of one chain over one node."""
     family = _family(registry, chain, [url])
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        admin = doors.admin(registry, chain, url, timeout_seconds)
-        return Opened[ChainAdmin](admin, (admin.aclose,))
-    raise _no_adapter(family)
+    admin = _doors(family).admin(registry, chain, url, timeout_seconds)
+    return Opened[ChainAdmin](admin, (admin.aclose,))
 
 
 def open_holder(
@@ -240,22 +227,14 @@ def open_holder(
 ) -> Opened[Holder]:
     """Somebody with a key on this machine, over one node."""
     family = _family(registry, chain, [url])
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        holder = doors.holder(registry, chain, url, key_file, timeout_seconds)
-        return Opened[Holder](holder, (holder.aclose,))
-    raise _no_adapter(family)
+    holder = _doors(family).holder(registry, chain, url, key_file, timeout_seconds)
+    return Opened[Holder](holder, (holder.aclose,))
 
 
 def open_codec(registry: Registry, chain: Domain | str) -> ReleaseCodec:
     """What guards sign for a destination; needs no node."""
-    family = registry.chain(chain).family
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        return doors.codec(registry)
-    raise _no_adapter(family)
+    codec: ReleaseCodec = _doors(registry.chain(chain).family).codec(registry, chain)
+    return codec
 
 
 def open_deployment(
@@ -266,42 +245,46 @@ def open_deployment(
     clock: Clock,
 ) -> Opened[Deployment]:
     """A deployment on one node; the state file makes it resumable, None only looks."""
-    family = PROFILES[order.domain].family
-    if family == "evm":
-        from xstock_chains.evm import doors
-
-        deployment, rpc = doors.deployment(order, url, key_file, state_file, clock)
-        return Opened[Deployment](deployment, (rpc.aclose,))
-    raise _no_adapter(family)
+    doors = _doors(PROFILES[order.domain].family)
+    deployment, connection = doors.deployment(order, url, key_file, state_file, clock)
+    return Opened[Deployment](deployment, (connection.aclose,))
 
 
-def parse_address(registry: Registry, chain: Domain | str, text: str) -> Address32:
-    """The wire form of an address text of this chain; raises InvalidId. Needs no node."""
-    family = registry.chain(chain).family
-    if family == "evm":
-        from xstock_chains.evm import address
-
-        return address.to_wire(address.parse_text(text))
-    raise _no_adapter(family)
-
-
-def show_address(registry: Registry, chain: Domain | str, wire: Address32) -> str:
-    """The chain's own text of a wire address, with checksum. Needs no node."""
-    family = registry.chain(chain).family
-    if family == "evm":
-        from xstock_chains.evm import address
-
-        return address.checksummed(address.from_wire(wire))
-    raise _no_adapter(family)
+async def read_network_id(domain: Domain, url: str) -> int:
+    """The network id that a node of this chain's family says of itself."""
+    found: int = await _doors(PROFILES[domain].family).network_id(url)
+    return found
 
 
 def open_signer(family: Family, key_file: Path) -> Signer:
     """A local key of a family, from a file; raises Fatal if it cannot be used."""
-    if family == "evm":
-        from xstock_chains.evm import doors
+    signer: Signer = _doors(family).signer(key_file)
+    return signer
 
-        return doors.signer(key_file)
-    raise _no_adapter(family)
+
+def open_account(
+    registry: Registry, chain: Domain | str, signer: Signer, purpose: Purpose
+) -> Address32:
+    """The account from which a key sends: its own address, or its wallet contract (TON)."""
+    account: Address32 = _doors(registry.chain(chain).family).account(
+        registry, chain, signer, purpose
+    )
+    return account
+
+
+def parse_address(registry: Registry, chain: Domain | str, text: str) -> Address32:
+    """The wire form of an address text of this chain; raises InvalidId. Needs no node."""
+    return parse_wire(registry.chain(chain).family, text)
+
+
+def show_address(registry: Registry, chain: Domain | str, wire: Address32) -> str:
+    """The chain's own text of a wire address, with checksum. Needs no node."""
+    return show_wire(registry.chain(chain).family, wire)
+
+
+def _doors(family: Family) -> Any:
+    """The family's own doors, imported with its SDK only when somebody opens one."""
+    return import_module(f"xstock_chains.{family}.doors")
 
 
 def _family(registry: Registry, chain: Domain | str, urls: Sequence[str]) -> Family:
@@ -312,7 +295,3 @@ def _family(registry: Registry, chain: Domain | str, urls: Sequence[str]) -> Fam
         remedy = "give every node once: two votes of one node are one opinion"
         raise InvalidRegistry(f"{entry.name}.urls", f"{len(urls)} addresses", remedy)
     return entry.family
-
-
-def _no_adapter(family: str) -> InvalidRegistry:
-    return InvalidRegistry("chains.family", family, "no adapter for this family yet; use evm")

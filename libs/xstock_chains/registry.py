@@ -9,10 +9,12 @@ The fields are described in docs/chains/registry.md.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+from base58 import b58encode
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,12 +26,13 @@ from pydantic import (
     model_validator,
 )
 
-from xstock_core.ids import U64_MAX, AssetId, Domain, InvalidId, asset_id, parse_domain
+from xstock_chains.addresses import parse_identity, parse_wire
+from xstock_chains.families import Family
+from xstock_core.ids import U64_MAX, Address32, AssetId, Domain, InvalidId, asset_id, parse_domain
 from xstock_core.invariants import threshold_sane
 from xstock_runtime.errors import Fatal
 from xstock_runtime.hashing import keccak256
 
-Family = Literal["evm", "solana", "tron", "ton"]
 PERMIT_SECONDS_MAX: Final = 3600
 GUARDS_MAX: Final = 32
 """The contract's own bound (GuardSet.GUARDS_MAX)."""
@@ -114,6 +117,14 @@ class BridgeEntry(_Entry):
     """The block after which burns of this bridge count for nothing; None while it is in use."""
 
 
+class LaneKeyEntry(_Entry):
+    """A lane key of Solana: the base of the marker addresses (docs/chains/solana.md)."""
+
+    key: str
+    retired_block: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+    """The block height after which its markers count for nothing; None while it is in use."""
+
+
 class ChainEntry(_Entry):
     """One chain of this deployment."""
 
@@ -126,14 +137,23 @@ class ChainEntry(_Entry):
     finality: Annotated[str, AfterValidator(_finality)]
     block_time_ms: Annotated[int, Field(ge=1, le=600_000)]
     batch_items_max: Annotated[int, Field(ge=1, le=2000)]
-    bridges: Annotated[tuple[BridgeEntry, ...], Field(min_length=1, max_length=16)]
+    bridges: Annotated[tuple[BridgeEntry, ...], Field(max_length=16)] = ()
+    """Bridges of all assets of the chain; empty on TON, where every asset has its own."""
+    lane_keys: Annotated[tuple[LaneKeyEntry, ...], Field(max_length=16)] = ()
+    """Solana only: the keys whose markers make a release happen once."""
 
     @model_validator(mode="after")
     def _one_in_use(self) -> Self:
-        used = [bridge for bridge in self.bridges if bridge.retired_block is None]
-        if len(used) != 1:
-            raise ValueError(f"{len(used)} bridges without retired_block; exactly one is in use")
-        _refuse_twice("address", (bridge.address.lower() for bridge in self.bridges))
+        if self.bridges or self.family != "ton":
+            _check_one_in_use("bridges", self.bridges)
+        if (self.family == "ton") == bool(self.bridges):
+            raise ValueError("on TON every asset has a bridge of its own; give none for the chain")
+        if self.family == "solana":
+            _check_one_in_use("lane_keys", self.lane_keys)
+        elif self.lane_keys:
+            raise ValueError("lane_keys exist on Solana only; leave them out")
+        _refuse_twice("address", (bridge.address for bridge in self.bridges))
+        _refuse_twice("lane_keys", (lane.key for lane in self.lane_keys))
         return self
 
     @property
@@ -143,7 +163,7 @@ class ChainEntry(_Entry):
             case "evm":
                 return f"eip155:{self.network_id}"
             case "solana":
-                return f"solana:{base58(self.genesis_hash)[:32]}"
+                return f"solana:{b58encode(self.genesis_hash).decode()[:32]}"
             case "tron":
                 return f"tron:{self.network_id:#x}"
             case "ton":
@@ -151,8 +171,19 @@ class ChainEntry(_Entry):
 
     @property
     def bridge(self) -> BridgeEntry:
-        """The bridge in use."""
-        return next(bridge for bridge in self.bridges if bridge.retired_block is None)
+        """The chain's bridge in use; raises InvalidRegistry where every asset has its own."""
+        for bridge in self.bridges:
+            if bridge.retired_block is None:
+                return bridge
+        raise InvalidRegistry(f"{self.name}.bridges", (), "ask for the bridge of an asset")
+
+    @property
+    def lane_key(self) -> LaneKeyEntry:
+        """The lane key in use; raises InvalidRegistry on families without any."""
+        for lane in self.lane_keys:
+            if lane.retired_block is None:
+                return lane
+        raise InvalidRegistry(f"{self.name}.lane_keys", (), "only Solana has lane keys")
 
 
 class AssetDeployment(_Entry):
@@ -164,6 +195,16 @@ class AssetDeployment(_Entry):
     kind: Literal["evm_shares", "token_2022", "jetton"]
     minimum_shares: Annotated[int, Field(ge=1, le=U64_MAX)]
     """Least amount of a transfer from this chain, in 10^-8 shares."""
+    bridges: Annotated[tuple[BridgeEntry, ...], Field(max_length=16)] = ()
+    """Bridges of this asset alone, where the family has one per asset: TON's jetton minters,
+    Solana's reference keys. They are what messages of this asset name as source bridge."""
+
+    @model_validator(mode="after")
+    def _one_in_use(self) -> Self:
+        if self.bridges:
+            _check_one_in_use("bridges", self.bridges)
+            _refuse_twice("address", (bridge.address for bridge in self.bridges))
+        return self
 
     @property
     def caip19_kind(self) -> str:
@@ -264,6 +305,21 @@ class Registry(_Entry):
         shown = which.hex() if isinstance(which, bytes) else which
         raise InvalidRegistry("assets", shown, "register the asset, or check the symbol")
 
+    def bridges_on(self, chain: str, asset: AssetId | str) -> tuple[BridgeEntry, ...]:
+        """Every bridge ever registered for an asset on a chain: its own, else the chain's.
+
+        Raises InvalidRegistry for an asset that is not deployed there.
+        """
+        deployment = self.asset(asset).on(chain)
+        if deployment is None:
+            raise InvalidRegistry("assets", self.asset(asset).symbol, f"not deployed on {chain}")
+        return deployment.bridges or self.chain(chain).bridges
+
+    def bridge_on(self, chain: str, asset: AssetId | str) -> BridgeEntry:
+        """The bridge in use for an asset on a chain: messages and batches name this one."""
+        bridges = self.bridges_on(chain, asset)
+        return next(bridge for bridge in bridges if bridge.retired_block is None)
+
     def guard_identities(self, family: Family) -> tuple[str, ...]:
         """The guards' public identities on a family, in the registry's order."""
         return tuple(guard.keys[family] for guard in self.guards if family in guard.keys)
@@ -305,16 +361,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def base58(data: bytes) -> str:
-    """Bitcoin's base 58, as Solana writes hashes and keys."""
-    digits = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = digits[digit] + text
-    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
-
-
 def _refuse_twice(field: str, values: Iterable[object]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
@@ -347,25 +393,32 @@ def _check_unique(registry: Registry) -> None:
         _refuse_twice("public_key", (entry.public_key for entry in keys))
 
 
-def _check_addresses(registry: Registry) -> None:
-    if not any(chain.family == "evm" for chain in registry.chains):
-        return
-    from xstock_chains.evm.address import parse_text
+def _check_one_in_use(field: str, entries: Sequence[BridgeEntry | LaneKeyEntry]) -> None:
+    used = sum(entry.retired_block is None for entry in entries)
+    if used != 1:
+        raise ValueError(f"{used} {field} without retired_block; exactly one is in use")
 
-    guards = []
-    for guard in registry.guards:
-        if "evm" not in guard.keys:
-            raise ValueError(f"guards.{guard.id}.keys.evm is missing; give the guard's address")
-        guards.append(parse_text(guard.keys["evm"], f"guards.{guard.id}.keys.evm"))
-    _refuse_twice("guards.keys.evm", guards)
-    for chain in (chain for chain in registry.chains if chain.family == "evm"):
+
+def _check_addresses(registry: Registry) -> None:
+    for family in sorted({chain.family for chain in registry.chains}):
+        keys = []
+        for guard in registry.guards:
+            field = f"guards.{guard.id}.keys.{family}"
+            if family not in guard.keys:
+                raise ValueError(f"{field} is missing; give the guard's public identity there")
+            keys.append(parse_identity(family, guard.keys[family], field))
+        _refuse_twice(f"guards.keys.{family}", keys)
+    for chain in registry.chains:
         for bridge in chain.bridges:
-            parse_text(bridge.address, f"chains.{chain.name}.bridges.address")
+            parse_wire(chain.family, bridge.address, f"chains.{chain.name}.bridges.address")
+        for lane in chain.lane_keys:
+            parse_wire(chain.family, lane.key, f"chains.{chain.name}.lane_keys.key")
 
 
 def _check_deployments(registry: Registry) -> None:
     families = {chain.name: chain.family for chain in registry.chains}
-    tokens: list[tuple[str, str]] = []
+    tokens: list[tuple[str, Address32]] = []
+    own: list[tuple[str, Address32]] = []
     for asset in registry.assets:
         _refuse_twice(f"assets.{asset.symbol}.chain", (one.chain for one in asset.deployments))
         for one in asset.deployments:
@@ -373,19 +426,43 @@ def _check_deployments(registry: Registry) -> None:
                 raise ValueError(
                     f"assets.{asset.symbol} is deployed on {one.chain!r}, which is no chain here"
                 )
-            _check_token(asset.symbol, one, families[one.chain])
-            tokens.append((one.chain, one.token.lower()))
-    _refuse_twice("assets.deployments.token", tokens)
+            field = f"assets.{asset.symbol}.{one.chain}"
+            family = families[one.chain]
+            _check_kind(field, one, family)
+            tokens.append((one.chain, parse_wire(family, one.token, f"{field}.token")))
+            for bridge in one.bridges:
+                wire = parse_wire(family, bridge.address, f"{field}.bridges.address")
+                own.append((one.chain, wire))
+    _refuse_twice("assets.deployments.token", [(chain, wire.hex()) for chain, wire in tokens])
+    _refuse_twice("assets.deployments.bridges", [(chain, wire.hex()) for chain, wire in own])
 
 
-def _check_token(symbol: str, one: AssetDeployment, family: Family) -> None:
-    if family != "evm":
-        return
-    from xstock_chains.evm.address import parse_text
+@dataclass(frozen=True, slots=True)
+class _Standard:
+    """What a deployment of a family looks like."""
 
-    parse_text(one.token, f"assets.{symbol}.{one.chain}.token")
-    if one.kind != "evm_shares" or one.decimals != 18:
+    kind: str
+    decimals: range
+    own_bridge: bool
+
+
+_STANDARDS: Final[Mapping[Family, _Standard]] = {
+    "evm": _Standard("evm_shares", range(18, 19), own_bridge=False),
+    "tron": _Standard("evm_shares", range(18, 19), own_bridge=False),
+    "solana": _Standard("token_2022", range(8, 9), own_bridge=True),
+    "ton": _Standard("jetton", range(19), own_bridge=True),
+}
+
+
+def _check_kind(field: str, one: AssetDeployment, family: Family) -> None:
+    standard = _STANDARDS[family]
+    if one.kind != standard.kind or one.decimals not in standard.decimals:
+        least, most = standard.decimals[0], standard.decimals[-1]
+        decimals = str(least) if least == most else f"{least} to {most}"
         raise ValueError(
-            f"assets.{symbol} on {one.chain}: kind {one.kind}, decimals {one.decimals}; "
-            "an EVM token is evm_shares with 18 decimals"
+            f"{field}: kind {one.kind}, decimals {one.decimals}; a token of family {family} is "
+            f"{standard.kind} with {decimals} decimals"
         )
+    if bool(one.bridges) != standard.own_bridge:
+        wanted = "needs bridges of its own" if standard.own_bridge else "has the chain's bridge"
+        raise ValueError(f"{field}.bridges: {len(one.bridges)} given; an asset there {wanted}")

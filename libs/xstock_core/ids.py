@@ -47,6 +47,9 @@ _DOMAINS: Final = {int(domain): domain for domain in Domain}
 EVM_WIDTH_DOMAINS: Final = frozenset({Domain.ETHEREUM, Domain.BNB, Domain.MANTLE, Domain.TRON})
 """Domains whose addresses are 20 bytes, left-padded with twelve zero bytes on the wire."""
 
+HASHED_NONCES: Final = frozenset({Domain.SOLANA})
+"""Sources whose nonces are hashes: no hole in them shows, and no floor can be put under them."""
+
 
 class InvalidId(ValueError):
     """A value cannot be one of our ids; names the field, the value and the remedy."""

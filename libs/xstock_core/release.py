@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from xstock_core.amount import Shares
-from xstock_core.ids import Address32, AssetId, Domain, Nonce
+from xstock_core.ids import HASHED_NONCES, Address32, AssetId, Domain, Nonce
 from xstock_core.message import TransferMessage
 
 
@@ -30,7 +30,12 @@ class ExecutionKey:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseItem:
-    """One thing to do on a destination."""
+    """One thing to do on a destination.
+
+    `burned_at` is the Unix time of the burn's final block where the nonce is a hash
+    (`HASHED_NONCES`), 0 elsewhere: a destination that keeps such nonces for a while only (TON)
+    needs it to know which ones it may have forgotten.
+    """
 
     action: Action
     source: Domain
@@ -38,6 +43,7 @@ class ReleaseItem:
     asset: AssetId
     recipient: Address32
     amount: Shares
+    burned_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class ReleaseBatch:
     """Items for one destination under one guard epoch and one deadline.
 
     `bridge` is the destination's contract, `deadline` in Unix seconds. Items are in the order
-    of `sorted_items`: one batch has one byte form.
+    of `sorted_items`: one batch has one byte form. `terms` are what a permit of the destination's
+    family names besides (Solana: blockhash, signers, compute budget), packed by its codec.
     """
 
     destination: Domain
@@ -53,10 +60,16 @@ class ReleaseBatch:
     epoch: int
     deadline: int
     items: tuple[ReleaseItem, ...]
+    terms: bytes = b""
 
 
-def item_of(message: TransferMessage, action: Action = Action.RELEASE) -> ReleaseItem:
-    """The item that releases (or cancels) this message on its destination."""
+def item_of(
+    message: TransferMessage, action: Action = Action.RELEASE, burned_at: int = 0
+) -> ReleaseItem:
+    """The item that releases (or cancels) this message on its destination.
+
+    `burned_at` counts only where the source's nonces are hashes; every caller may give it.
+    """
     return ReleaseItem(
         action=action,
         source=message.source,
@@ -64,6 +77,7 @@ def item_of(message: TransferMessage, action: Action = Action.RELEASE) -> Releas
         asset=message.asset,
         recipient=message.recipient,
         amount=message.amount,
+        burned_at=burned_at if message.source in HASHED_NONCES else 0,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from xstock_core.cap import release_covered
-from xstock_core.ids import Address32, TransferId
+from xstock_core.ids import Address32, AssetId, TransferId
 from xstock_core.ledger import exposure
 from xstock_core.message import TransferMessage
 from xstock_core.policy import (
@@ -38,6 +38,8 @@ class Grant:
     transfer_id: TransferId
     message: TransferMessage
     not_after: int | None = None
+    burned_at: int = 0
+    """Unix seconds of the burn's final block; counts where the source's nonces are hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Desk:
     """
 
     enabled: bool
-    bridge: Address32
+    bridges: Mapping[AssetId, Address32]
+    """The bridge in use of every asset there: a chain's only one, or one per asset."""
     epoch: int | None
     final_time: int | None
     grants: Mapping[ReleaseItem, Grant]
@@ -59,7 +62,7 @@ def grants_by_item(
     grants: Sequence[Grant], action: Action = Action.RELEASE
 ) -> dict[ReleaseItem, Grant]:
     """Index grants as `Desk` wants them."""
-    return {item_of(grant.message, action): grant for grant in grants}
+    return {item_of(grant.message, action, grant.burned_at): grant for grant in grants}
 
 
 def check_covered(context: Context, claim: Claim) -> Verdict:
@@ -109,8 +112,6 @@ def may_sign(
 def _check_desk(desk: Desk, batch: ReleaseBatch) -> Verdict:
     if not desk.enabled:
         return refuse(Reason.SIGNING_DISABLED)
-    if batch.bridge != desk.bridge:
-        return refuse(Reason.CONTENT_MISMATCH, bridge=batch.bridge.hex())
     if desk.epoch is None or batch.epoch != desk.epoch:
         return refuse(Reason.EPOCH_UNKNOWN, asked=batch.epoch, known=desk.epoch)
     return GRANTED
@@ -141,6 +142,8 @@ def _check_item(
     item: ReleaseItem,
     policies: Sequence[Policy],
 ) -> Verdict:
+    if desk.bridges.get(item.asset) != batch.bridge:
+        return refuse(Reason.CONTENT_MISMATCH, bridge=batch.bridge.hex())
     grant = desk.grants.get(item)
     if grant is None or grant.message.destination is not batch.destination:
         return refuse(Reason.NOT_GRANTED)

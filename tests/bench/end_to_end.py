@@ -96,7 +96,7 @@ class Stopwatch:
 async def end_to_end(folder: Path) -> dict[str, Result]:
     """Rate of a burst, added latency, destination transactions, memory, CPU, SQL."""
     chains = [
-        replace(chain, block_seconds=1, slots_in_an_epoch=1, extra=_GAS_LIMIT)
+        replace(chain, block_ms=1000, final_blocks=2, extra=_GAS_LIMIT)
         for chain in CHAINS[:2]
     ]
     assets = [replace(ASSETS[0], held_units=10**13)]

@@ -26,7 +26,7 @@ from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import Cursor, Page
 from xstock_core.ids import Domain
 from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef
-from xstock_core.release import Action
+from xstock_core.release import Action, ReleaseBatch
 from xstock_core.review import Route
 from xstock_devnet.engines.postgres import DEV_PASSWORD, PostgresServer, postgres_binary
 from xstock_runtime.clock import SystemClock, SystemRandomness
@@ -75,6 +75,9 @@ class _Epoch:
     async def guard_epoch(self) -> int:
         """The first set."""
         return 1
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """No terms, nothing to check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def _config(attestor: PaperKey, issuer: PaperKey) -> GuardConfig:
         guard_id="guard-1",
         deployment_id=_DEPLOYMENT,
         chains={
-            chain: ChainConfig(chain, chain.name.lower(), bridge, frozenset({bridge}))
+            chain: ChainConfig(chain, chain.name.lower(), {TSLAX: bridge}, frozenset({bridge}))
             for chain, bridge in bridges.items()
         },
         assets={

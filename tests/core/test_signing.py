@@ -37,7 +37,7 @@ BATCH = a_batch(*MESSAGES)
 CONTEXT = a_context(*map(a_burn, MESSAGES))
 DESK = Desk(
     enabled=True,
-    bridge=a_bridge(Domain.BNB),
+    bridges=dict.fromkeys((TSLAX, NVDAX), a_bridge(Domain.BNB)),
     epoch=1,
     final_time=NOW,
     grants=grants_by_item(GRANTS),
@@ -58,7 +58,7 @@ def test_signing__what_was_granted__is_signed() -> None:
     ("desk", "reason"),
     [
         ({"enabled": False}, Reason.SIGNING_DISABLED),
-        ({"bridge": an_address(9)}, Reason.CONTENT_MISMATCH),
+        ({"bridges": {TSLAX: an_address(9)}}, Reason.CONTENT_MISMATCH),
         ({"epoch": 2}, Reason.EPOCH_UNKNOWN),
         ({"epoch": None}, Reason.EPOCH_UNKNOWN),
         ({"final_time": None}, Reason.DEADLINE_OUT_OF_RANGE),
@@ -84,7 +84,7 @@ def test_signing__deadline_past_or_too_far__is_refused(deadline: int) -> None:
     assert refusal(batch=a_batch(*MESSAGES, deadline=deadline)).reason is (
         Reason.DEADLINE_OUT_OF_RANGE
     )
-    here = (Domain.BNB, DESK.bridge, 1)
+    here = (Domain.BNB, BATCH.bridge, 1)
     bound = {"final_time": NOW, "seconds_max": 3_600, "asked": here, "registered": here}
     assert not permit_bound(deadline=deadline, **bound)  # type: ignore[arg-type]
     assert permit_bound(deadline=NOW + 3_600, **bound)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_signing__an_order_at_the_cap__needs_no_second_room_and_ends_with_its_ex
     context = replace(CONTEXT, balances=balances, assets={TSLAX: view})
     batch = a_batch(order)
     grant = Grant(id_of(order), order, not_after=batch.deadline)
-    desk = replace(DESK, bridge=batch.bridge, grants=grants_by_item([grant]))
+    desk = replace(DESK, bridges={TSLAX: batch.bridge}, grants=grants_by_item([grant]))
     assert may_sign(context, desk, batch) == GRANTED
     late = replace(batch, deadline=batch.deadline + 1)
     assert refusal(context, desk, late).reason is Reason.DEADLINE_OUT_OF_RANGE

@@ -296,7 +296,11 @@ class World:
             guards=tuple(GUARD_KEYS),
             threshold=2,
             permit_seconds=120,
-            bridges={domain: chain.config.bridge for domain, chain in self.chains.items()},
+            bridges={
+                (domain, asset): chain.config.bridge
+                for domain, chain in self.chains.items()
+                for asset in ASSETS
+            },
             batch_items_max=dict.fromkeys(CHAINS, 4),
             assets=frozenset(ASSETS),
             signers={(d, n): key.identity for d in CHAINS for n, key in GUARD_KEYS.items()},
@@ -512,7 +516,10 @@ def guard_config(name: str, chains: dict[Domain, FakeChain]) -> GuardConfig:
         deployment_id="simulation",
         chains={
             domain: ChainConfig(
-                domain, domain.name, chain.config.bridge, frozenset({chain.config.bridge})
+                domain,
+                domain.name,
+                dict.fromkeys(ASSETS, chain.config.bridge),
+                frozenset({chain.config.bridge}),
             )
             for domain, chain in chains.items()
         },

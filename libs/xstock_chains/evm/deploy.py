@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from eth_abi.abi import encode
 
-from xstock_chains.evm.address import checksummed, to_wire
+from xstock_chains.evm.address import checksummed, from_wire, to_wire
 from xstock_chains.evm.errors import broadcast_refused, reverted
 from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
@@ -25,11 +25,12 @@ from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
 from xstock_chains.solidity.abi import hex_of, selector, words
 from xstock_chains.solidity.artifact import creation_code
-from xstock_core.ids import AssetId, Domain, asset_id
+from xstock_core.ids import Address32, AssetId, Domain, asset_id
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 
+GAS_MONEY_WEI: Final = 10**18
 _GAS_MAX: Final = 15_000_000
 _RECEIPT_TRIES: Final = 1200
 _RECEIPT_WAIT_SECONDS: Final = 0.1
@@ -400,6 +401,53 @@ class EvmDeployment:
             raise Transient("NODE_BEHIND", "the bridge's deployment has no receipt yet; repeat")
         self._deployed_block = quantity(receipt["blockNumber"], "blockNumber")
         self._code_hash = keccak256(data_of(code, "eth_getCode"))
+
+    async def fund(self, accounts: Sequence[Address32]) -> int:
+        """Give a coin to those of the accounts that have less than a tenth of one; how many were
+        paid. Raises Transient when a transfer does not land."""
+        owners = [from_wire(account, "account") for account in accounts]
+        asked: list[Call] = [("eth_getBalance", [hex_of(owner), "latest"]) for owner in owners]
+        balances = await self._rpc.batch(asked)
+        poor = [
+            owner
+            for owner, balance in zip(owners, balances, strict=True)
+            if quantity(balance, "balance") < GAS_MONEY_WEI // 10
+        ]
+        if not poor:
+            return 0
+        answer = await self._rpc.call(
+            "eth_getTransactionCount", hex_of(self._signer.identity), "latest"
+        )
+        nonce, fees = quantity(answer, "nonce"), await self._fees()
+        hashes = [
+            await self._pay(owner, nonce + index, fees) for index, owner in enumerate(poor)
+        ]
+        for tx in hashes:
+            for _ in range(_RECEIPT_TRIES):
+                if await self._rpc.call("eth_getTransactionReceipt", tx) is not None:
+                    break
+                await self._clock.sleep(_RECEIPT_WAIT_SECONDS)
+            else:
+                raise Transient("NOT_FUNDED", f"{self.plan.chain}: transfer {tx} did not land")
+        return len(poor)
+
+    async def _pay(self, account: bytes, nonce: int, fees: Mapping[str, int]) -> str:
+        fields = {
+            "type": 2,
+            "chainId": self.plan.chain_id,
+            "nonce": nonce,
+            "from": checksummed(self._signer.identity),
+            "to": checksummed(account),
+            "value": GAS_MONEY_WEI,
+            "data": "0x",
+            "gas": 21_000,
+        }
+        slot = SendSlot(self.plan.domain, self._signer.wire, str(nonce))
+        payload = json.dumps(fields | dict(fees)).encode()
+        prepared = PreparedTx(self.plan.domain, slot, payload, "", simulated=True)
+        signed = await self._signer.sign_transaction(prepared)
+        sent: str = await self._rpc.call("eth_sendRawTransaction", hex_of(signed.raw))
+        return sent
 
     def chain_entry(self) -> dict[str, Any]:
         """The chain's entry for the registry file, once `run` has ended."""

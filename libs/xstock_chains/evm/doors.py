@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xstock_chains.evm.address import parse_text
+from xstock_chains.evm.address import parse_text, to_wire
 from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
@@ -10,13 +10,13 @@ from xstock_chains.evm.codec import EvmReleaseCodec
 from xstock_chains.evm.deploy import DeployPlan, DeployState, EvmDeployment, TokenPlan
 from xstock_chains.evm.holder import EvmHolder
 from xstock_chains.evm.reader import EvmReader
-from xstock_chains.evm.rpc import Rpc, RpcLimits
+from xstock_chains.evm.rpc import Rpc, RpcLimits, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.evm.writer import EvmWriter
-from xstock_chains.ports import DeploymentOrder
+from xstock_chains.ports import DeploymentOrder, Signer
 from xstock_chains.profiles import PROFILES
 from xstock_chains.registry import Registry
-from xstock_core.ids import Domain
+from xstock_core.ids import Address32, Domain
 from xstock_runtime.clock import Clock
 
 
@@ -62,7 +62,7 @@ def holder(
     return EvmHolder(chain(registry, which), rpc, LocalSigner.from_file(key_file))
 
 
-def codec(registry: Registry) -> EvmReleaseCodec:
+def codec(registry: Registry, _which: Domain | str | None = None) -> EvmReleaseCodec:
     """The codec of every EVM chain in the registry."""
     return EvmReleaseCodec(
         {entry.domain: entry.network_id for entry in registry.chains if entry.family == "evm"}
@@ -72,6 +72,22 @@ def codec(registry: Registry) -> EvmReleaseCodec:
 def signer(key_file: Path) -> LocalSigner:
     """A key from a file."""
     return LocalSigner.from_file(key_file)
+
+
+def account(
+    _registry: Registry, _which: Domain | str, signer: Signer, _purpose: str
+) -> Address32:
+    """A key's own address, whatever it sends for."""
+    return to_wire(signer.identity)
+
+
+async def network_id(url: str) -> int:
+    """The chain id that a node says; raises Transient, InvalidMessage."""
+    rpc = Rpc(url)
+    try:
+        return quantity(await rpc.call("eth_chainId"), "eth_chainId")
+    finally:
+        await rpc.aclose()
 
 
 def _rpc(url: str, timeout_seconds: float) -> Rpc:

@@ -27,9 +27,10 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
+from xstock_chains.terms import refuse_terms
 from xstock_core.ids import Address32
 from xstock_core.observation import BlockRef, Place, ReleaseSkipped, TxRef
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_runtime.errors import InvalidMessage
 
 BASE_FEE: Final = 1_000
@@ -53,12 +54,30 @@ class FakeWriter:
         view = await self._node.view("find_executions")
         return tuple(self._execution(key, view) for key in keys)
 
-    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+    async def next_slot(
+        self,
+        sender: Address32,
+        used: Sequence[SendSlot],
+        order: ReleaseOrder | None = None,  # noqa: ARG002 - a count fits any order
+    ) -> SendSlot:
         """One after the highest in use, and never below the chain's own count."""
         view = await self._node.view("next_slot")
         taken = [int(slot.text) for slot in used if slot.sender == sender]
         present = self._node.chain.state.slot.get(sender, view.head.number)
         return SendSlot(self._domain, sender, str(max([present, *(n + 1 for n in taken)])))
+
+    async def permit_terms(
+        self,
+        batch: ReleaseBatch,  # noqa: ARG002 - the contract enforces deadline and guards
+        sender: Address32,  # noqa: ARG002
+        guards: Sequence[str],  # noqa: ARG002
+    ) -> bytes:
+        """None: the chain enforces deadline and guard set."""
+        return b""
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """A permit of this family has no terms."""
+        refuse_terms(batch)
 
     async def guard_epoch(self) -> int:
         """The epoch of the guard set at the node's head."""

@@ -177,6 +177,7 @@ class SignReleaseRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     destination: _builtins.int
     """Destination domain."""
     bridge: _builtins.bytes
@@ -185,6 +186,10 @@ class SignReleaseRequest(_message.Message):
     """The guard epoch that the destination accepts."""
     deadline: _builtins.int
     """Unix seconds; at most the destination's final-block time + 3,600."""
+    terms: _builtins.bytes
+    """What the destination's family has a permit say besides (Solana: blockhash, signers, compute
+    budget); empty elsewhere. At most 512 bytes.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignItem]:
         """At most 400."""
@@ -197,10 +202,11 @@ class SignReleaseRequest(_message.Message):
         epoch: _builtins.int = ...,
         deadline: _builtins.int = ...,
         items: _abc.Iterable[Global___SignItem] | None = ...,
+        terms: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "deadline", b"deadline", "destination", b"destination", "epoch", b"epoch", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "deadline", b"deadline", "destination", b"destination", "epoch", b"epoch", "items", b"items", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

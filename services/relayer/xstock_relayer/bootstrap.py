@@ -7,15 +7,18 @@ process over the same database stands by until the lease is free, and does nothi
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from xstock_chains.addresses import parse_identity
 from xstock_chains.profiles import (
+    open_account,
     open_admin,
     open_codec,
     open_reader,
     open_signer,
     open_writer,
+    parse_address,
 )
 from xstock_chains.registry import ChainEntry, Registry, load_registry
-from xstock_core.ids import Address32
+from xstock_core.ids import AssetId, Domain
 from xstock_relayer.adapters.failover import FailoverWriter
 from xstock_relayer.adapters.peers import GrpcGuard, GrpcWatcher
 from xstock_relayer.adapters.postgres import PostgresBooks
@@ -88,22 +91,17 @@ async def bootstrap(settings: RelayerSettings) -> AsyncIterator[Service]:
         yield await _serve(stack, settings, registry, relayer, database, lease, progress, clock)
 
 
-def address_on(family: str, text: str) -> bytes:
-    """The wire form of an address that the registry has checked."""
-    if family != "evm":
-        raise Fatal("FAMILY_UNKNOWN", f"family: {family!r} has no adapter yet; use evm")
-    return bytes.fromhex(text.removeprefix("0x")).rjust(32, b"\0")
-
-
 def terms_of(registry: Registry) -> Terms:
     """What the relayer works by, from the registry."""
-    bridges = {}
+    bridges: dict[tuple[Domain, AssetId], bytes] = {}
     signers = {}
     for chain in registry.chains:
-        bridges[chain.domain] = address_on(chain.family, chain.bridge.address)
         for guard in registry.guards:
-            key = guard.keys[chain.family]
-            signers[chain.domain, guard.id] = bytes.fromhex(key.removeprefix("0x"))
+            key = parse_identity(chain.family, guard.keys[chain.family])
+            signers[chain.domain, guard.id] = key
+        for asset in (asset for asset in registry.assets if asset.on(chain.name)):
+            bridge = registry.bridge_on(chain.name, asset.id).address
+            bridges[chain.domain, asset.id] = parse_address(registry, chain.name, bridge)
     return Terms(
         deployment_id=registry.deployment_id,
         guards=tuple(guard.id for guard in registry.guards),
@@ -146,7 +144,7 @@ async def _destination(
 
     return Destination(
         chain=chain.domain,
-        address=Address32(signer.identity.rjust(32, b"\0")),
+        address=open_account(registry, chain.domain, signer, "relayer"),
         writer=FailoverWriter([writer.port for writer in writers]),
         signer=signer,
         codec=open_codec(registry, chain.domain),

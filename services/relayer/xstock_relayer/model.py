@@ -20,7 +20,7 @@ from xstock_core.review import Scope
 from xstock_core.transfer import TransferState, View, view
 
 BatchId = NewType("BatchId", bytes)
-"""32 bytes: sha256 over destination, bridge, epoch, deadline and items."""
+"""32 bytes: sha256 over destination, bridge, epoch, deadline, items and terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class Terms:
     guards: tuple[str, ...]
     threshold: int
     permit_seconds: int
-    bridges: dict[Domain, bytes]
+    bridges: dict[tuple[Domain, AssetId], bytes]
     batch_items_max: dict[Domain, int]
     assets: frozenset[AssetId]
     signers: dict[tuple[Domain, str], bytes] = field(default_factory=dict)
@@ -236,4 +236,6 @@ def batch_id_of(batch: ReleaseBatch) -> BatchId:
     for item in batch.items:
         digest.update(bytes((item.action,)) + int(item.source).to_bytes(4, "big"))
         digest.update(item.nonce + item.asset + item.recipient + item.amount.to_bytes(8, "big"))
+        digest.update(item.burned_at.to_bytes(8, "big"))
+    digest.update(batch.terms)
     return BatchId(digest.digest())

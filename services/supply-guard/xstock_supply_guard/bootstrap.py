@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 from sqlalchemy import text
 
+from xstock_chains.addresses import parse_identity
 from xstock_chains.ports import ChainAdmin, ChainReader, ChainWriter, ReleaseCodec, Signer
 from xstock_chains.profiles import (
     Opened,
@@ -126,8 +127,8 @@ def _keys(
         if key_file is None:
             raise Fatal("KEY_MISSING", f"key_file: not set; {chain.name} needs a key to sign with")
         signer = open_signer(chain.family, key_file)
-        known = entry.keys.get(chain.family, "").removeprefix("0x").lower()
-        if signer.identity.hex() != known:
+        known = entry.keys.get(chain.family, "")
+        if signer.identity != parse_identity(chain.family, known):
             raise Fatal(
                 "KEY_WRONG",
                 f"key_files.{chain.family}: its identity {signer.identity.hex()} is not the "

@@ -30,8 +30,8 @@ class ChainConfig:
 
     domain: Domain
     name: str
-    bridge: Address32
-    """The bridge that releases go to."""
+    bridge_on: Mapping[AssetId, Address32]
+    """The bridge in use by asset: what releases go to."""
     bridges: frozenset[Address32]
     """Every bridge ever registered here."""
     batch_items_max: int = 400
@@ -379,6 +379,8 @@ class SignRequest:
     deadline: int
     items: tuple[PermitItem, ...]
     voids: tuple[VoidPaper, ...] = ()
+    terms: bytes = b""
+    """What the destination's family has a permit say besides."""
 
 
 @dataclass(frozen=True, slots=True)

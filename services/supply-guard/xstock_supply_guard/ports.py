@@ -13,7 +13,7 @@ from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import Account, Entry, EntryId
 from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_supply_guard.model import (
     AttestationRecord,
     BelievedSupply,
@@ -267,6 +267,10 @@ class EpochReader(Protocol):
 
     async def guard_epoch(self) -> int:
         """The epoch that the destination accepts now. Raises Transient."""
+        ...
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """Raise InvalidMessage for terms that no permit may have, Transient for unknown ones."""
         ...
 
 

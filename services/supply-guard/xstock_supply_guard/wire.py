@@ -196,6 +196,7 @@ def sign_request_from_wire(
         deadline=wire.deadline,
         items=tuple(_item_from_wire(item) for item in wire.items),
         voids=tuple(voids),
+        terms=wire.terms,
     )
 
 

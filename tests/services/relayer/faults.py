@@ -18,6 +18,7 @@ from xstock_chains.ports import (
     ChainWriter,
     ExecutionState,
     PreparedTx,
+    ReleaseOrder,
     SendSlot,
     SignedTx,
     TxState,
@@ -251,7 +252,9 @@ class FaultSuite:
         await world.relayer.start()
         writer = world.writers[Domain.BNB]
 
-        async def cached(sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+        async def cached(
+            sender: Address32, used: Sequence[SendSlot], order: ReleaseOrder | None = None
+        ) -> SendSlot:
             return SendSlot(Domain.BNB, sender, "0")
 
         world.writers[Domain.BNB] = Wrapped(writer, next_slot=cached)

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import a_burn, a_cancel, a_message, a_release, id_of
+from tests.builders import NVDAX, TSLAX, a_burn, a_cancel, a_message, a_release, id_of
 from tests.services.relayer.world import GUARD_KEYS
 from xstock_core.facts import (
     BurnFinalized,
@@ -18,7 +19,7 @@ from xstock_core.facts import (
     ReleaseSubmitted,
     VerdictGiven,
 )
-from xstock_core.ids import GuardId, TransferId
+from xstock_core.ids import AssetId, Domain, GuardId, TransferId
 from xstock_core.observation import SkipReason
 from xstock_core.refusal import GRANTED, Reason, refuse
 from xstock_core.transfer import open_transfer, step
@@ -28,11 +29,13 @@ from xstock_relayer.handlers.queues import BACKOFF_MAX_MS, DueQueue, backoff_ms
 from xstock_relayer.model import Transfer
 
 NAMES = tuple(GUARD_KEYS)
+BRIDGE = b"\0" * 12 + b"\x11" * 20
+BRIDGES = {(chain, asset): BRIDGE for chain in Domain for asset in (TSLAX, NVDAX)}
 
 
-def a_transfer(counter: int, granted: frozenset[str]) -> Transfer:
+def a_transfer(counter: int, granted: frozenset[str], asset: AssetId = TSLAX) -> Transfer:
     """A final burn that these guards granted."""
-    message = a_message(counter=counter)
+    message = a_message(counter=counter, asset=asset)
     state = open_transfer(id_of(message), needed=2, guards=3)
     facts: list[Fact] = [BurnFinalized(a_burn(message))]
     facts += [VerdictGiven(GuardId(name), GRANTED, 1) for name in sorted(granted)]
@@ -49,7 +52,7 @@ def test_choose__any_grants__the_same_m_guards_granted_every_item(
     grants: list[frozenset[str]], shunned: frozenset[str]
 ) -> None:
     waiting = [a_transfer(n + 1, granted) for n, granted in enumerate(grants)]
-    choice = choose(waiting, needed=2, limit=10, shunned=shunned)
+    choice = choose(waiting, needed=2, limit=10, shunned=shunned, bridges=BRIDGES)
     able = [transfer for transfer in waiting if len(granted_by(transfer.state)) >= 2]
     if not able:
         assert choice is None
@@ -63,25 +66,42 @@ def test_choose__any_grants__the_same_m_guards_granted_every_item(
 
 def test_choose__a_guard_is_shunned__asked_only_if_there_is_no_other_way() -> None:
     waiting = [a_transfer(1, frozenset(NAMES))]
-    avoided = choose(waiting, needed=2, limit=10, shunned={"guard-1"})
+    avoided = choose(waiting, needed=2, limit=10, shunned={"guard-1"}, bridges=BRIDGES)
     assert avoided is not None
     assert "guard-1" not in avoided.guards
-    forced = choose(waiting, needed=2, limit=10, shunned={"guard-1", "guard-2"})
+    forced = choose(waiting, needed=2, limit=10, shunned={"guard-1", "guard-2"}, bridges=BRIDGES)
     assert forced is not None
     assert len(forced.guards) == 2
 
 
 def test_form__any_order_of_arrival__one_byte_form_and_matching_ids() -> None:
     transfers = [a_transfer(n, frozenset(NAMES)) for n in (3, 1, 2)]
-    bridge = b"\0" * 12 + b"\x11" * 20
-    batch, ids = form(transfers, bridge=bridge, epoch=1, deadline=100)
-    again, same = form(list(reversed(transfers)), bridge=bridge, epoch=1, deadline=100)
+    batch, ids = form(transfers, bridges=BRIDGES, epoch=1, deadline=100)
+    again, same = form(list(reversed(transfers)), bridges=BRIDGES, epoch=1, deadline=100)
     assert (batch, ids) == (again, same)
     by_id = {t.id: t.state.message for t in transfers}
     for item, transfer_id in zip(batch.items, ids, strict=True):
         message = by_id[transfer_id]
         assert message is not None
         assert item.nonce == message.nonce
+
+
+def test_choose__an_asset_with_a_bridge_of_its_own__is_never_mixed_with_another() -> None:
+    """TON has one contract per asset: a batch for one of them means nothing to the next."""
+    own = {**BRIDGES, (Domain.BNB, NVDAX): b"\x22" * 32}
+    waiting = [
+        a_transfer(1, frozenset(NAMES)),
+        a_transfer(2, frozenset(NAMES), NVDAX),
+        a_transfer(3, frozenset(NAMES)),
+    ]
+    choice = choose(waiting, needed=2, limit=10, bridges=own)
+    assert choice is not None
+    assert [t.id for t in choice.transfers] == [waiting[0].id, waiting[2].id]
+    with pytest.raises(ValueError, match="one registered bridge"):
+        form(waiting, bridges=own, epoch=1, deadline=100)
+    together = choose(waiting, needed=2, limit=10, bridges=BRIDGES)
+    assert together is not None
+    assert len(together.transfers) == 3
 
 
 def test_backoff__schedule__doubles_to_ten_seconds() -> None:

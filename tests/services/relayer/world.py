@@ -189,7 +189,11 @@ class World:
             guards=tuple(GUARD_KEYS),
             threshold=2,
             permit_seconds=600,
-            bridges={domain: chain.config.bridge for domain, chain in self.chains.items()},
+            bridges={
+                (domain, asset): chain.config.bridge
+                for domain, chain in self.chains.items()
+                for asset in (ASSET, OTHER)
+            },
             batch_items_max=dict.fromkeys(CHAINS, self.batch_items_max),
             assets=frozenset((ASSET, OTHER)),
             signers={(d, n): k.identity for d in CHAINS for n, k in GUARD_KEYS.items()},

@@ -52,7 +52,7 @@ def test_configuration__valid__knows_chains_assets_and_routes() -> None:
     assert (asset, Domain.CUSTODY, Domain.BNB) in config.routes
     assert (asset, Domain.ETHEREUM, Domain.ETHEREUM) not in config.routes
     forbidden = config.assets[asset].forbidden_recipients
-    assert (Domain.BNB, config.chains[Domain.BNB].bridge) in forbidden
+    assert (Domain.BNB, config.chains[Domain.BNB].bridge_on[asset]) in forbidden
     assert len(forbidden) == 4
 
 

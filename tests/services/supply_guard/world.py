@@ -93,7 +93,12 @@ def guard_config(policy: PolicyConfig, chains: Iterable[Domain] = CHAINS) -> Gua
         guard_id="guard-1",
         deployment_id=DEPLOYMENT,
         chains={
-            domain: ChainConfig(domain, domain.name.lower(), bridge, frozenset({bridge}))
+            domain: ChainConfig(
+                domain,
+                domain.name.lower(),
+                dict.fromkeys((ASSET, OTHER), bridge),
+                frozenset({bridge}),
+            )
             for domain, bridge in bridges.items()
         },
         assets={

@@ -19,7 +19,7 @@ from xstock_chains.ports import (
 )
 from xstock_core.ids import Address32
 from xstock_core.observation import TxRef
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_runtime.errors import Ambiguous, Transient
 
 T = TypeVar("T")
@@ -47,9 +47,24 @@ class FailoverWriter:
         """See `ChainWriter`."""
         return await self._ask(lambda writer: writer.find_executions(keys))
 
-    async def next_slot(self, sender: Address32, used: Sequence[SendSlot]) -> SendSlot:
+    async def next_slot(
+        self,
+        sender: Address32,
+        used: Sequence[SendSlot],
+        order: ReleaseOrder | None = None,
+    ) -> SendSlot:
         """See `ChainWriter`."""
-        return await self._ask(lambda writer: writer.next_slot(sender, used))
+        return await self._ask(lambda writer: writer.next_slot(sender, used, order))
+
+    async def permit_terms(
+        self, batch: ReleaseBatch, sender: Address32, guards: Sequence[str]
+    ) -> bytes:
+        """See `ChainWriter`."""
+        return await self._ask(lambda writer: writer.permit_terms(batch, sender, guards))
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """See `ChainWriter`."""
+        await self._ask(lambda writer: writer.check_terms(batch))
 
     async def guard_epoch(self) -> int:
         """See `ChainWriter`."""

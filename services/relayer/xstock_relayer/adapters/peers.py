@@ -70,6 +70,7 @@ class GrpcGuard:
             epoch=batch.epoch,
             deadline=batch.deadline,
             items=items,
+            terms=batch.terms,
         )
         try:
             answer = await self._stub.SignRelease(request, timeout=self._deadline)

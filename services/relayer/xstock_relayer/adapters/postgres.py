@@ -273,6 +273,7 @@ class PostgresBooks:
                 "bridge": ("bytea", [body.bridge for body in bodies]),
                 "epoch": ("bigint", [body.epoch for body in bodies]),
                 "deadline": ("bigint", [body.deadline for body in bodies]),
+                "terms": ("bytea", [body.terms for body in bodies]),
                 "items": ("bytea", [items_to_bytes(body.items) for body in bodies]),
                 "transfer_ids": ("bytea", [b"".join(batch.transfer_ids) for batch in batches]),
                 "signatures": ("text", [signatures_to_text(b.order.signatures) for b in batches]),
@@ -467,6 +468,7 @@ def _batch(row: Any) -> Batch:
         row.epoch,
         row.deadline,
         items_from_bytes(row.items),
+        bytes(row.terms),
     )
     return Batch(
         id=BatchId(bytes(row.batch_id)),

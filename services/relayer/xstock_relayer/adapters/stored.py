@@ -21,7 +21,7 @@ from xstock_core.transfer import Attempt, Ruling, TransferState
 from xstock_relayer.model import SignedOrder
 from xstock_runtime.errors import InvalidMessage
 
-_ITEM = struct.Struct(">BI32s32s32sQ")
+_ITEM = struct.Struct(">BI32s32s32sQQ")
 _SETS_OF_BYTES = ("seen_in", "vanished_from", "unfinalized", "expired", "excused")
 _PLAIN = ("refuted", "order_expiry", "order_voided", "cancel_requested", "operator_sequence",
           "operator_reason")  # fmt: skip
@@ -175,9 +175,10 @@ def _parse_cancel(row: Sequence[Any]) -> CancelFinal:
 
 
 def items_to_bytes(items: Sequence[ReleaseItem]) -> bytes:
-    """The items of a batch, 141 bytes each."""
+    """The items of a batch, 149 bytes each."""
     return b"".join(
-        _ITEM.pack(i.action, i.source, i.nonce, i.asset, i.recipient, i.amount) for i in items
+        _ITEM.pack(i.action, i.source, i.nonce, i.asset, i.recipient, i.amount, i.burned_at)
+        for i in items
     )
 
 
@@ -191,8 +192,11 @@ def items_from_bytes(stored: bytes) -> tuple[ReleaseItem, ...]:
             AssetId(asset),
             Address32(recipient),
             Shares(amount),
+            burned_at,
         )
-        for action, source, nonce, asset, recipient, amount in _ITEM.iter_unpack(bytes(stored))
+        for action, source, nonce, asset, recipient, amount, burned_at in _ITEM.iter_unpack(
+            bytes(stored)
+        )
     )
 
 

@@ -54,6 +54,7 @@ class BatchRow(RelayerTable, table=True):
     bridge: bytes = Field(sa_column=_bytes())
     epoch: int = Field(sa_column=_big())
     deadline: int = Field(sa_column=_big())
+    terms: bytes = Field(sa_column=_bytes())
     items: bytes = Field(sa_column=_bytes())
     transfer_ids: bytes = Field(sa_column=_bytes())
     signatures: str

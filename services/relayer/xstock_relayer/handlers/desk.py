@@ -70,7 +70,7 @@ class Desk:
         self.terms = terms
         self.open: dict[TransferId, Transfer] = {}
         self.reviews: dict[str, DueQueue] = {guard: DueQueue() for guard in terms.guards}
-        self.ready: dict[Domain, DueQueue] = {chain: DueQueue() for chain in terms.bridges}
+        self.ready: dict[Domain, DueQueue] = {chain: DueQueue() for chain in terms.batch_items_max}
         self.halts: dict[str, Halt] = {}
         self.early_count = 0
         self.on_recovery: list[Callable[[Recovery], None]] = []

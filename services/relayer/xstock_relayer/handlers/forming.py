@@ -6,14 +6,16 @@ granted most of what waits with it, so that a batch is large and nobody is overt
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from xstock_core.ids import Address32, TransferId
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.refusal import Granted
 from xstock_core.release import ReleaseBatch, ReleaseItem, item_of, sorted_items
 from xstock_core.transfer import TransferState
 from xstock_relayer.model import Transfer
+
+BridgesByAsset = Mapping[tuple[Domain, AssetId], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +26,52 @@ class Choice:
     transfers: tuple[Transfer, ...]
 
 
+def burned_at(state: TransferState) -> int:
+    """Unix seconds of the burn's final block; 0 without a burn."""
+    return min((place.block.time for place in state.burns), default=0)
+
+
 def granted_by(state: TransferState) -> frozenset[str]:
     """The guards that grant this transfer now."""
     return frozenset(str(r.guard) for r in state.rulings if isinstance(r.verdict, Granted))
 
 
 def choose(
-    waiting: Sequence[Transfer], *, needed: int, limit: int, shunned: Collection[str] = ()
+    waiting: Sequence[Transfer],
+    *,
+    needed: int,
+    limit: int,
+    shunned: Collection[str] = (),
+    bridges: BridgesByAsset,
 ) -> Choice | None:
     """The next batch of at most `limit` items, or None while no M guards agree on anything.
 
-    `waiting` is in order of age; `shunned` guards are asked only if there is no other way.
+    `waiting` is in order of age; `shunned` guards are asked only if there is no other way. All
+    of a batch go to one bridge: that of the oldest transfer.
     """
     grants = [granted_by(transfer.state) for transfer in waiting]
     popular = Counter(guard for granted in grants for guard in granted)
-    for granted in grants:
+    for oldest, granted in zip(waiting, grants, strict=True):
         if len(granted) < needed:
             continue
+        bridge = bridge_of(oldest, bridges)
         ranked = sorted(granted, key=lambda g: (g in shunned, -popular[g], g))
         guards = frozenset(ranked[:needed])
         pairs = zip(waiting, grants, strict=True)
         # SECURITY: only what these same guards granted may be put before them.
-        taken = [transfer for transfer, by in pairs if guards <= by][:limit]
+        taken = [t for t, by in pairs if guards <= by and bridge_of(t, bridges) == bridge][:limit]
         return Choice(tuple(sorted(guards)), tuple(taken))
     return None
 
 
+def bridge_of(transfer: Transfer, bridges: BridgesByAsset) -> bytes | None:
+    """The bridge on the destination that releases this transfer; None: it cannot be released."""
+    message = transfer.state.message
+    return None if message is None else bridges.get((message.destination, message.asset))
+
+
 def form(
-    transfers: Sequence[Transfer], *, bridge: bytes, epoch: int, deadline: int
+    transfers: Sequence[Transfer], *, bridges: BridgesByAsset, epoch: int, deadline: int
 ) -> tuple[ReleaseBatch, tuple[TransferId, ...]]:
     """The batch of these transfers of one destination, and their ids in the items' order."""
     by_item: dict[ReleaseItem, TransferId] = {}
@@ -60,10 +80,13 @@ def form(
         message = transfer.state.message
         if message is None:
             raise ValueError(f"transfer {transfer.id.hex()} has no message; it cannot be released")
-        by_item[item_of(message)] = transfer.id
+        by_item[item_of(message, burned_at=burned_at(transfer.state))] = transfer.id
         destination = message.destination
     if destination is None:
         raise ValueError("a batch needs at least one transfer")
+    bridge = bridge_of(transfers[0], bridges)
+    if bridge is None or any(bridge_of(one, bridges) != bridge for one in transfers):
+        raise ValueError("a batch goes to one registered bridge")
     items = sorted_items(tuple(by_item))
     batch = ReleaseBatch(destination, Address32(bridge), epoch, deadline, items)
     return batch, tuple(by_item[item] for item in items)

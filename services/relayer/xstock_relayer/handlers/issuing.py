@@ -68,7 +68,7 @@ class Issuer:
 
         Raises InvalidMessage for an order that no guard could accept.
         """
-        if paper.asset not in self._terms.assets or paper.destination not in self._terms.bridges:
+        if (paper.destination, paper.asset) not in self._terms.bridges:
             raise InvalidMessage(
                 "ROUTE_CLOSED",
                 f"asset {paper.asset.hex()} on {paper.destination.name} is not registered here; "

@@ -122,7 +122,9 @@ class Releaser:
         terms = self.desk.terms
         shunned = {name for name, reviewer in self.reviewers.items() if not reviewer.healthy}
         limit = min(terms.batch_items_max[self.chain], self._size)
-        choice = choose(waiting, needed=terms.threshold, limit=limit, shunned=shunned)
+        choice = choose(
+            waiting, needed=terms.threshold, limit=limit, shunned=shunned, bridges=terms.bridges
+        )
         if choice is None:
             self._postpone(waiting)
             return 0
@@ -145,6 +147,8 @@ class Releaser:
             if not transfers:
                 return 0
             batch, ids = await self._form(transfers)
+            own = await self.writer.permit_terms(batch, self.sender.address, choice.guards)
+            batch = replace(batch, terms=own)
             answers = await self._ask(choice.guards, batch, ids)
             refused = await self._take_refusals(answers)
             if refused:
@@ -185,7 +189,7 @@ class Releaser:
         deadline = await self._final_time() + permit
         return form(
             transfers,
-            bridge=terms.bridges[self.chain],
+            bridges=terms.bridges,
             epoch=await self._epoch(),
             deadline=deadline,
         )

@@ -168,7 +168,7 @@ class Sender:
         done = frozenset(e.key for e in executions if e is not None)
         if done:
             return NotSent(done=done)
-        slot = await ports.writer.next_slot(self.address, self._used())
+        slot = await ports.writer.next_slot(self.address, self._used(), batch.order)
         try:
             prepared = await ports.writer.prepare(batch.order, slot)
         except InvalidMessage as error:

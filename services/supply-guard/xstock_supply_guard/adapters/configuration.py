@@ -1,5 +1,6 @@
 """The registry and the settings as this guard's own configuration, refused when it is weak."""
 
+from xstock_chains.profiles import parse_address
 from xstock_chains.registry import Registry
 from xstock_core.bucket import Bucket
 from xstock_core.ids import U64_MAX, Address32, AssetId, Domain
@@ -26,12 +27,12 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         raise _refused("guard_id", settings.guard_id, f"the registry knows {known}")
     chains = {}
     for entry in registry.chains:
-        bridges = [address_on(entry.family, bridge.address) for bridge in entry.bridges]
+        bridge_on, bridges = _bridges(registry, entry.name)
         chains[entry.domain] = ChainConfig(
             domain=entry.domain,
             name=entry.name,
-            bridge=address_on(entry.family, entry.bridge.address),
-            bridges=frozenset(bridges),
+            bridge_on=bridge_on,
+            bridges=bridges,
             batch_items_max=entry.batch_items_max,
             poll_seconds=settings.poll_seconds or _poll_seconds(entry.block_time_ms),
         )
@@ -50,6 +51,22 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         fresh_key=settings.fresh_key,
         restore_mark=settings.restore_mark,
     )
+
+
+def _bridges(
+    registry: Registry, chain: str
+) -> tuple[dict[AssetId, Address32], frozenset[Address32]]:
+    """The bridge in use by asset, and every one ever registered on the chain."""
+    in_use, ever = {}, set()
+    for asset in registry.assets:
+        if asset.on(chain) is None:
+            continue
+        in_use[asset.id] = parse_address(
+            registry, chain, registry.bridge_on(chain, asset.id).address
+        )
+        for bridge in registry.bridges_on(chain, asset.id):
+            ever.add(parse_address(registry, chain, bridge.address))
+    return in_use, frozenset(ever)
 
 
 def _poll_seconds(block_time_ms: int) -> float:
@@ -132,7 +149,8 @@ def _assets(registry: Registry, chains: dict[Domain, ChainConfig]) -> dict[Asset
     for asset in registry.assets:
         places = {registry.chain(one.chain): one for one in asset.deployments}
         tokens = {
-            (chain.domain, address_on(chain.family, one.token)) for chain, one in places.items()
+            (chain.domain, parse_address(registry, chain.name, one.token))
+            for chain, one in places.items()
         }
         found[asset.id] = AssetConfig(
             asset=asset.id,
@@ -141,12 +159,3 @@ def _assets(registry: Registry, chains: dict[Domain, ChainConfig]) -> dict[Asset
             forbidden_recipients=frozenset(bridges | tokens),
         )
     return found
-
-
-def address_on(family: str, text: str) -> Address32:
-    """The wire form of an address in the registry; raises Fatal for a family without adapter."""
-    if family != "evm":
-        raise _refused("chains.family", family, "no adapter for this family yet")
-    from xstock_chains.evm.address import parse_text, to_wire
-
-    return to_wire(parse_text(text))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xstock_chains.ports import ChainWriter
-from xstock_runtime.errors import ServiceError, Transient
+from xstock_core.release import ReleaseBatch
+from xstock_runtime.errors import Ambiguous, ServiceError, Transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,21 @@ class QuorumEpoch:
             f"{len(given)} of {len(self.writers)} providers told the guard epoch, "
             f"{self.needed} must agree",
         )
+
+    async def check_terms(self, batch: ReleaseBatch) -> None:
+        """Enough providers find nothing wrong with the permit's own terms. Raises InvalidMessage
+        when one shows that they can never be right, Transient TERMS_UNKNOWN."""
+        answers = await asyncio.gather(
+            *(writer.check_terms(batch) for writer in self.writers), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Transient | Ambiguous):
+                raise answer
+        good = sum(answer is None for answer in answers)
+        if good < self.needed:
+            said = next((str(answer) for answer in answers if answer is not None), "")
+            raise Transient(
+                "TERMS_UNKNOWN",
+                f"{good} of {len(self.writers)} providers confirm the permit's terms, "
+                f"{self.needed} must: {said}",
+            )

@@ -9,11 +9,11 @@ signature, as long as nothing has halted meanwhile.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from xstock_core.ids import AssetId, Domain, TransferId, nonce_counter
+from xstock_core.ids import HASHED_NONCES, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.message import Kind
 from xstock_core.policy import Policy
 from xstock_core.refusal import Reason, Refused, refuse
-from xstock_core.release import Action, ReleaseBatch, item_of, key_of, sorted_items
+from xstock_core.release import Action, ReleaseBatch, ReleaseItem, item_of, key_of, sorted_items
 from xstock_core.review import Context
 from xstock_core.signing import SIGNING_POLICIES, Grant, grants_by_item, may_sign
 from xstock_core.signing import Desk as SigningDesk
@@ -36,6 +36,8 @@ from xstock_supply_guard.model import (
 from xstock_supply_guard.ports import GuardReads
 
 Records = Mapping[TransferId, ClaimRecord]
+BurnTimes = Mapping[TransferId, int]
+"""Unix seconds of the final blocks of burns; only of those whose nonces are hashes."""
 
 
 async def sign_release(
@@ -51,16 +53,19 @@ async def sign_release(
     ids = [item.transfer_id for item in request.items]
     async with desk.store.read() as books:
         records = await books.claims(ids)
+        burned = await _burn_times(books, records)
     unknown = {key: refuse(Reason.NOT_GRANTED) for key in ids if key not in records}
     if unknown:
         return _refused(unknown)
-    digest = desk.codecs[request.destination].digest(_batch(request, records))
+    batch = _batch(request, records, burned)
+    await desk.epochs[request.destination].check_terms(batch)
+    digest = desk.codecs[request.destination].digest(batch)
     signer = desk.signers[request.destination]
     signature = await signer.sign_digest(digest)
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
         origin = await settle_origin(desk, unit)
-        refusals = await _refusals(desk, unit, request, (epoch, origin), policies)
+        refusals = await _refusals(desk, unit, request, (epoch, origin, burned), policies)
         if refusals:
             return _refused(refusals)
         given = await unit.permit(digest)
@@ -85,8 +90,8 @@ def _check_shape(desk: Desk, request: SignRequest) -> None:
     chain = desk.config.chains.get(request.destination)
     if chain is None:
         raise _invalid("destination", int(request.destination), "it is no chain of this guard")
-    if request.bridge != chain.bridge:
-        raise _invalid("bridge", request.bridge.hex(), f"registered is {chain.bridge.hex()}")
+    if request.bridge not in chain.bridge_on.values():
+        raise _invalid("bridge", request.bridge.hex(), f"it is no bridge in use on {chain.name}")
     if not 1 <= len(request.items) <= chain.batch_items_max:
         remedy = f"give 1 to {chain.batch_items_max} items"
         raise _invalid("items", len(request.items), remedy)
@@ -110,10 +115,27 @@ async def _epoch(desk: Desk, destination: Domain) -> int:
     return known
 
 
-def _batch(request: SignRequest, records: Records) -> ReleaseBatch:
-    items = [item_of(records[one.transfer_id].message, one.action) for one in request.items]
+async def _burn_times(books: GuardReads, records: Records) -> BurnTimes:
+    """When the burns whose nonces are hashes became part of their chain, by this guard's scan."""
+    hashed = [key for key, one in records.items() if one.message.source in HASHED_NONCES]
+    burns = await books.burns(hashed) if hashed else {}
+    return {key: burn.place.block.time for key, burn in burns.items()}
+
+
+def _item(one: PermitItem, records: Records, burned: BurnTimes) -> ReleaseItem:
+    message = records[one.transfer_id].message
+    return item_of(message, one.action, burned.get(one.transfer_id, 0))
+
+
+def _batch(request: SignRequest, records: Records, burned: BurnTimes) -> ReleaseBatch:
+    items = [_item(one, records, burned) for one in request.items]
     return ReleaseBatch(
-        request.destination, request.bridge, request.epoch, request.deadline, sorted_items(items)
+        request.destination,
+        request.bridge,
+        request.epoch,
+        request.deadline,
+        sorted_items(items),
+        request.terms,
     )
 
 
@@ -125,25 +147,25 @@ async def _refusals(
     desk: Desk,
     unit: GuardReads,
     request: SignRequest,
-    known: tuple[int, Origin],
+    known: tuple[int, Origin, BurnTimes],
     policies: Sequence[Policy],
 ) -> dict[TransferId, Refused]:
     """Every item that stands in the way, with its reason; empty when the batch may be signed."""
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
     context = await _context(desk, unit, records)
-    epoch, origin = known
+    epoch, origin, burned = known
     waits_for = ", ".join(desk.missing()) or waits_for_permits(desk, origin, scans)
-    room = _signing_desk(desk, request, records, scans.get(request.destination), epoch)
-    room = replace(room, enabled=not waits_for)
+    room = _signing_desk(desk, request, records, burned, scans.get(request.destination))
+    room = replace(room, enabled=not waits_for, epoch=epoch)
     found = {**_dissent(request, records, scans)}
-    batch = _batch(request, records)
+    batch = _batch(request, records, burned)
     if not isinstance(may_sign(context, room, batch, policies), Refused):
         return found
     if room.epoch != request.epoch:
         desk.live.epochs.pop(request.destination, None)
     for one in request.items:
-        alone = replace(batch, items=(item_of(records[one.transfer_id].message, one.action),))
+        alone = replace(batch, items=(_item(one, records, burned),))
         verdict = may_sign(context, room, alone, policies)
         if isinstance(verdict, Refused):
             found[one.transfer_id] = _named(one, records[one.transfer_id], verdict, waits_for)
@@ -189,23 +211,23 @@ async def _context(desk: Desk, unit: GuardReads, records: Records) -> Context:
 
 
 def _signing_desk(
-    desk: Desk, request: SignRequest, records: Records, scan: Scan | None, epoch: int
+    desk: Desk, request: SignRequest, records: Records, burned: BurnTimes, scan: Scan | None
 ) -> SigningDesk:
     released = [
-        Grant(key, record.message, record.expiry)
+        Grant(key, record.message, record.expiry, burned.get(key, 0))
         for key, record in records.items()
         # SECURITY: never sign what this very guard has not granted.
         if record.ruling.outcome is Outcome.GRANTED
     ]
     cancelled = [
-        Grant(key, record.message)
+        Grant(key, record.message, burned_at=burned.get(key, 0))
         for key, record in records.items()
         if _voided(desk, request, record)
     ]
     return SigningDesk(
         enabled=not desk.missing(),
-        bridge=desk.config.chains[request.destination].bridge,
-        epoch=epoch,
+        bridges=desk.config.chains[request.destination].bridge_on,
+        epoch=None,
         final_time=scan.through.time if scan is not None and scan.through is not None else None,
         grants={**grants_by_item(released), **grants_by_item(cancelled, Action.CANCEL)},
     )
