@@ -1,0 +1,201 @@
+"""One transaction as the chain executed it: flat instructions with full keys, and balances.
+
+Accounts come from the message and from the address lookup tables that the node resolved;
+programs are known by their ids, never by a node's "parsed" form (which mislabels BurnChecked)
+and never by log text, which anybody can write (F09).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from base58 import b58decode
+
+from xstock_chains.solana.programs import (
+    AUTHORITY_OWNER,
+    INITIALIZE_ACCOUNT,
+    INITIALIZE_ACCOUNT_2,
+    INITIALIZE_ACCOUNT_3,
+    SET_AUTHORITY,
+    TOKEN_2022,
+)
+from xstock_chains.solana.rpc import base64_of, dict_of, invalid, key_of, list_of, number_of
+from xstock_chains.solana.wire import Transaction, malformed, parse_transaction
+from xstock_runtime.errors import InvalidMessage
+
+TOP_LEVEL: Final = 0xFF
+"""The inner index of a top-level instruction."""
+_INNER_MAX: Final = 0xFE
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One instruction that ran; `height` is its depth of calls, 1 at the top, 0 if unknown."""
+
+    outer: int
+    inner: int
+    height: int
+    program: bytes
+    accounts: tuple[bytes, ...]
+    data: bytes
+
+    @property
+    def order(self) -> int:
+        """Its place within the transaction: a top-level one comes before those it calls."""
+        return self.outer * 256 + (0 if self.inner == TOP_LEVEL else self.inner + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A transaction that succeeded, as far as the bridge looks at it."""
+
+    transaction: Transaction
+    instructions: tuple[Executed, ...]
+    owners: Mapping[bytes, bytes]
+    """token account -> owner, before the transaction or as it was created in it."""
+
+    @property
+    def id(self) -> bytes:
+        """The first signature."""
+        return self.transaction.signatures[0]
+
+    def signed_by(self, key: bytes) -> bool:
+        """Whether this key signed the transaction itself."""
+        message = self.transaction.message
+        return key in message.keys[: message.signers]
+
+
+def succeeded(meta: Any) -> bool:
+    """SECURITY: a failed transaction has no effects, whatever it contains (F09, F44)."""
+    fields = dict_of(meta, "transaction.meta")
+    if "err" not in fields:
+        raise invalid("transaction.meta", sorted(fields), "an object with `err`")
+    return fields["err"] is None
+
+
+def raw_of(entry: Any) -> bytes:
+    """The bytes of a transaction in a block or an answer to getTransaction."""
+    return base64_of(dict_of(entry, "transaction").get("transaction"), "transaction.transaction")
+
+
+def concerns(entry: Any, raw: bytes, keys: Sequence[bytes], texts: frozenset[str]) -> bool:
+    """Whether a transaction names one of these accounts, itself or through a lookup table."""
+    if any(key in raw for key in keys):
+        return True
+    loaded = (entry.get("meta") or {}).get("loadedAddresses") or {}
+    return any(text in texts for part in loaded.values() for text in part)
+
+
+def parse_ran(entry: Any, raw: bytes) -> Ran:
+    """The transaction with its inner instructions; raises InvalidMessage."""
+    fields = dict_of(entry, "transaction")
+    meta = dict_of(fields.get("meta"), "transaction.meta")
+    transaction = parse_transaction(raw)
+    keys = _all_keys(transaction, meta)
+    instructions = _instructions(transaction, meta, keys)
+    return Ran(transaction, instructions, _owners(meta, keys, instructions))
+
+
+def _all_keys(transaction: Transaction, meta: dict[str, Any]) -> tuple[bytes, ...]:
+    message = transaction.message
+    if not message.lookups:
+        return message.keys
+    loaded = dict_of(meta.get("loadedAddresses"), "loadedAddresses")
+    added = tuple(
+        key_of(text, f"loadedAddresses.{part}")
+        for part in ("writable", "readonly")
+        for text in list_of(loaded.get(part), part)
+    )
+    if len(added) != message.lookups:
+        raise invalid("loadedAddresses", len(added), f"{message.lookups} addresses")
+    return message.keys + added
+
+
+def _instructions(
+    transaction: Transaction, meta: dict[str, Any], keys: tuple[bytes, ...]
+) -> tuple[Executed, ...]:
+    inner: dict[int, list[Any]] = {}
+    for group in list_of(meta.get("innerInstructions"), "innerInstructions"):
+        fields = dict_of(group, "innerInstructions")
+        number = number_of(fields.get("index"), "innerInstructions.index")
+        inner[number] = list_of(fields.get("instructions"), "innerInstructions.instructions")
+    found: list[Executed] = []
+    for outer, one in enumerate(transaction.message.instructions):
+        program, accounts = _keyed(keys, one.program, list(one.accounts))
+        found.append(Executed(outer, TOP_LEVEL, 1, program, accounts, one.data))
+        called = inner.pop(outer, [])
+        if outer > TOP_LEVEL or len(called) > _INNER_MAX:
+            raise malformed("it has more instructions than can be numbered")
+        found.extend(_called(outer, at, raw, keys) for at, raw in enumerate(called))
+    if inner:
+        raise invalid("innerInstructions", sorted(inner), "numbers of top-level instructions")
+    return tuple(found)
+
+
+def _called(outer: int, at: int, raw: Any, keys: tuple[bytes, ...]) -> Executed:
+    fields = dict_of(raw, "inner instruction")
+    accounts = [number_of(one, "account") for one in list_of(fields.get("accounts"), "accounts")]
+    program, named = _keyed(keys, number_of(fields.get("programIdIndex"), "program"), accounts)
+    height = fields.get("stackHeight")
+    depth = 0 if height is None else number_of(height, "stackHeight")
+    text = fields.get("data")
+    try:
+        data = b58decode(text) if isinstance(text, str) else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise invalid("inner instruction.data", text, "base 58")
+    return Executed(outer, at, depth, program, named, data)
+
+
+def _keyed(
+    keys: tuple[bytes, ...], program: int, accounts: list[int]
+) -> tuple[bytes, tuple[bytes, ...]]:
+    if program >= len(keys) or any(at >= len(keys) for at in accounts):
+        raise malformed("an instruction names an account that is not there")
+    return keys[program], tuple(keys[at] for at in accounts)
+
+
+def _owners(
+    meta: dict[str, Any], keys: tuple[bytes, ...], instructions: Sequence[Executed]
+) -> dict[bytes, bytes]:
+    """Owners before the transaction; for accounts that it created, the first ones it gave."""
+    owners: dict[bytes, bytes] = {}
+    for one in instructions:
+        if one.program != TOKEN_2022 or not one.data:
+            continue
+        account, owner = _ownership(one)
+        if account is not None and owner is not None:
+            owners.setdefault(account, owner)
+    for field in ("postTokenBalances", "preTokenBalances"):
+        for entry in list_of(meta.get(field), field):
+            fields = dict_of(entry, field)
+            at = number_of(fields.get("accountIndex"), f"{field}.accountIndex")
+            if at >= len(keys) or fields.get("owner") is None:
+                raise InvalidMessage("RPC_MALFORMED", f"{field}: an entry without account or owner")
+            owner = key_of(fields["owner"], f"{field}.owner")
+            if field == "preTokenBalances":
+                owners[keys[at]] = owner
+            else:
+                owners.setdefault(keys[at], owner)
+    return owners
+
+
+def _ownership(one: Executed) -> tuple[bytes | None, bytes | None]:
+    """(account, owner) of an instruction that gives a token account its first owner."""
+    number = one.data[0]
+    if number == INITIALIZE_ACCOUNT and len(one.accounts) >= 3:
+        return one.accounts[0], one.accounts[2]
+    if number in (INITIALIZE_ACCOUNT_2, INITIALIZE_ACCOUNT_3) and len(one.data) >= 33:
+        return one.accounts[0], one.data[1:33]
+    return None, None
+
+
+def new_authority(one: Executed) -> tuple[int, bytes] | None:
+    """(kind, new authority or nothing) of a SetAuthority; None for other instructions."""
+    if one.program != TOKEN_2022 or len(one.data) < 3 or one.data[0] != SET_AUTHORITY:
+        return None
+    kind, given = one.data[1], one.data[2]
+    if kind == AUTHORITY_OWNER:
+        return None
+    return kind, one.data[3:35] if given == 1 else b""
