@@ -11,8 +11,8 @@ from aiohttp import web
 
 from xstock_devnet.engines.anvil import AnvilNode
 from xstock_devnet.proxy.admin import ProxyAdmin
-from xstock_devnet.proxy.evm import apply_patch
-from xstock_devnet.proxy.faults import PARAMS_BY_KIND, FaultKind, PatchStep
+from xstock_devnet.proxy.patch import apply_patch
+from xstock_devnet.proxy.faults import KINDS, FaultKind, PatchStep
 from xstock_devnet.proxy.server import RpcProxy
 
 HEAD, FINAL = 100, 90
@@ -338,7 +338,7 @@ async def test_proxy__bad_fault__refused_naming_the_field(
 
 
 def test_vocabulary__every_word__has_params() -> None:
-    assert set(PARAMS_BY_KIND) == set(FaultKind)
+    assert set(KINDS) == set(FaultKind)
 
 
 async def test_proxy__unknown_chain__says_what_it_expects(admin: ProxyAdmin) -> None:

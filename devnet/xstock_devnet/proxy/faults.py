@@ -1,29 +1,16 @@
 """The vocabulary of provider faults, the same words for every chain family, and who is struck.
 
-| fault | the provider … | params |
-|---|---|---|
-| `stop` | is not there (connection dropped) | |
-| `error` | answers HTTP 500 | |
-| `rate_limit` | answers HTTP 429 | `retry_after_seconds` |
-| `hang` | accepts the request and never answers | |
-| `delay` | answers late | `seconds` |
-| `lose_replies` | does what is asked, then drops the connection | |
-| `lag` | is a consistent node that is `blocks` behind, heads and finality included | `blocks` |
-| `stale` | reports true heads but answers everything else from `blocks` behind | `blocks` |
-| `freeze_finality` | lets blocks go on while the final block stays | `at` (else as it is now) |
-| `drop_block` | follows a fork: other, empty blocks from a height on | `from_number` |
-| `hide_event` | leaves matching events out | `address`, `topic`, `tx_hash`, `receipts` |
-| `lie` | has patches applied to its results | `rules` |
-
-Every fault also takes `methods` (strike only these methods) and `times` (then lift by itself). A
-fault names an identity, a chain and a provider number; what it leaves out, it strikes all of.
+`KINDS` is the only list of them: what each does and which params it takes. Every fault also takes
+`methods` (strike only these) and `times` (then lift by itself). A fault names an identity, a
+chain and a provider number; what it leaves out, it strikes all of. How a family speaks a fault,
+and what it cannot show, is in its own module.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,6 +30,7 @@ class FaultKind(StrEnum):
     DROP_BLOCK = "drop_block"
     HIDE_EVENT = "hide_event"
     LIE = "lie"
+    REFUSE = "refuse"
 
 
 class Params(BaseModel):
@@ -51,6 +39,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     methods: tuple[str, ...] = ()
     times: int | None = Field(default=None, ge=1)
+
+    def hits(self, method: str) -> bool:
+        """Whether a call of this name is struck; a REST call also by the last part of its name."""
+        return not self.methods or not {method, method.rpartition("/")[2]}.isdisjoint(self.methods)
 
 
 class RateLimitParams(Params):
@@ -84,7 +76,10 @@ class ForkParams(Params):
 
 
 class HideParams(Params):
-    """Every field given must match; `receipts` False hides from event queries only."""
+    """Every field given must match; `receipts` False hides from event queries only.
+
+    What `topic` is depends on the family, as does what counts as an event query.
+    """
 
     address: str | None = None
     topic: str | None = None
@@ -109,6 +104,10 @@ class LieRule(BaseModel):
     where: str = ""
     patch: tuple[PatchStep, ...] = Field(min_length=1)
 
+    def fits(self, method: str) -> bool:
+        """Whether calls of this name are lied to; a REST call also by the last part of its name."""
+        return self.method in (method, method.rpartition("/")[2])
+
 
 class LieParams(Params):
     """The lies to tell."""
@@ -116,19 +115,47 @@ class LieParams(Params):
     rules: tuple[LieRule, ...] = Field(min_length=1)
 
 
-PARAMS_BY_KIND: dict[FaultKind, type[Params]] = {
-    FaultKind.STOP: Params,
-    FaultKind.ERROR: Params,
-    FaultKind.RATE_LIMIT: RateLimitParams,
-    FaultKind.HANG: Params,
-    FaultKind.DELAY: DelayParams,
-    FaultKind.LOSE_REPLIES: Params,
-    FaultKind.LAG: DepthParams,
-    FaultKind.STALE: DepthParams,
-    FaultKind.FREEZE_FINALITY: FreezeParams,
-    FaultKind.DROP_BLOCK: ForkParams,
-    FaultKind.HIDE_EVENT: HideParams,
-    FaultKind.LIE: LieParams,
+class RefuseParams(Params):
+    """`error` is a name of the family's catalogue; `value` the number that its text may carry.
+
+    Without `methods` it strikes where the family's nodes say such a thing.
+    """
+
+    error: str = Field(min_length=1)
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a fault does, as "the provider …", and the params it takes."""
+
+    does: str
+    params: type[Params] = Params
+
+
+KINDS: Final[Mapping[FaultKind, Kind]] = {
+    FaultKind.STOP: Kind("is not there (the connection is dropped)"),
+    FaultKind.ERROR: Kind("answers HTTP 500"),
+    FaultKind.RATE_LIMIT: Kind("answers HTTP 429 in its family's words", RateLimitParams),
+    FaultKind.HANG: Kind("accepts the request and never answers"),
+    FaultKind.DELAY: Kind("answers late", DelayParams),
+    FaultKind.LOSE_REPLIES: Kind("does what is asked, then drops the connection"),
+    FaultKind.LAG: Kind(
+        "is a consistent node that is `blocks` behind, heads and finality included", DepthParams
+    ),
+    FaultKind.STALE: Kind(
+        "reports true heads but answers everything else from `blocks` behind", DepthParams
+    ),
+    FaultKind.FREEZE_FINALITY: Kind(
+        "lets blocks go on while the final block stays `at` a height (else where it is)",
+        FreezeParams,
+    ),
+    FaultKind.DROP_BLOCK: Kind(
+        "follows a fork: other, empty blocks from height `from_number` on", ForkParams
+    ),
+    FaultKind.HIDE_EVENT: Kind("leaves matching events out", HideParams),
+    FaultKind.LIE: Kind("has JSON patches (`rules`) applied to its answers", LieParams),
+    FaultKind.REFUSE: Kind("answers one documented `error` of its family, by name", RefuseParams),
 }
 
 
@@ -160,7 +187,7 @@ class Fault:
             self.identity in (None, endpoint.identity)
             and self.chain in (None, endpoint.chain)
             and self.provider in (None, endpoint.provider)
-            and (not self.params.methods or not set(self.params.methods).isdisjoint(methods))
+            and (not self.params.methods or any(map(self.params.hits, methods)))
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -187,6 +214,15 @@ class FaultRequest(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+def read_fault(body: object) -> tuple[FaultRequest, Params]:
+    """Read what `POST /admin/faults` was sent; raises ValueError naming field, value and rule."""
+    try:
+        request = FaultRequest.model_validate(body)
+        return request, KINDS[request.fault].params.model_validate(request.params)
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from None
+
+
 class FaultBook:
     """All faults in force, oldest first."""
 
@@ -194,13 +230,8 @@ class FaultBook:
         self._faults: list[Fault] = []
         self._numbers = count(1)
 
-    def add(self, body: object) -> Fault:
-        """Put a fault in force; raises ValueError naming field, value and what is allowed."""
-        try:
-            request = FaultRequest.model_validate(body)
-            params = PARAMS_BY_KIND[request.fault].model_validate(request.params)
-        except ValidationError as error:
-            raise ValueError(_explain(error)) from None
+    def add(self, request: FaultRequest, params: Params) -> Fault:
+        """Put a fault in force."""
         target = (request.identity, request.chain, request.provider)
         fault = Fault(next(self._numbers), request.fault, params, *target)
         self._faults.append(fault)
