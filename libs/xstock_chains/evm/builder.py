@@ -252,10 +252,16 @@ class EvmBurnBuilder:
         needed = request.amount * TOKEN_UNITS_PER_SHARE_UNIT * multiplier // _ONE
         steps = await self._steps(request, token, needed, _first_word(answers[_ALLOWANCE]) or 0)
         nonce = quantity(answers[_NONCE], "eth_getTransactionCount")
-        common = self._fees(answers) | {"chainId": self.chain.chain_id, "value": 0, "type": 2}
+        fees = self._fees(answers)
+        common = {
+            "chain_id": self.chain.chain_id,
+            "value": 0,
+            "max_fee_per_gas": fees["maxFeePerGas"],
+            "max_priority_fee_per_gas": fees["maxPriorityFeePerGas"],
+        }
         transactions = [
             {
-                "label": step.label,
+                "effect": step.label,
                 "from": checksummed(from_wire(request.sender)),
                 "nonce": nonce + at,
                 "to": checksummed(step.to),
@@ -265,7 +271,7 @@ class EvmBurnBuilder:
             }
             for at, step in enumerate(steps)
         ]
-        document = {"family": "evm", "chain_id": self.chain.chain_id, "expires": expires}
+        document = {"family": "evm", "expires": expires}
         return UnsignedBurn(
             chain=self.chain.domain,
             payload=json.dumps(

@@ -497,6 +497,7 @@ class AssetDeployment(_message.Message):
     CAIP19_FIELD_NUMBER: _builtins.int
     DECIMALS_FIELD_NUMBER: _builtins.int
     MINIMUM_SHARES_FIELD_NUMBER: _builtins.int
+    BRIDGES_FIELD_NUMBER: _builtins.int
     chain: _builtins.int
     """Domain number."""
     token: _builtins.str
@@ -507,6 +508,10 @@ class AssetDeployment(_message.Message):
     """The token's decimals."""
     minimum_shares: _builtins.int
     """The smallest burn, in shares."""
+    @_builtins.property
+    def bridges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Bridges of this asset alone, where its chain has one per asset."""
+
     def __init__(
         self,
         *,
@@ -515,10 +520,11 @@ class AssetDeployment(_message.Message):
         caip19: _builtins.str = ...,
         decimals: _builtins.int = ...,
         minimum_shares: _builtins.int = ...,
+        bridges: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caip19", b"caip19", "chain", b"chain", "decimals", b"decimals", "minimum_shares", b"minimum_shares", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "caip19", b"caip19", "chain", b"chain", "decimals", b"decimals", "minimum_shares", b"minimum_shares", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -939,6 +945,152 @@ class EvmBurn(_message.Message):
 Global___EvmBurn: _TypeAlias = EvmBurn  # noqa: Y015
 
 @_typing.final
+class SolanaBurn(_message.Message):
+    """A transaction on Solana, to be signed and sent once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    LAST_VALID_BLOCK_HEIGHT_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """The message to sign, as it goes into the transaction."""
+    last_valid_block_height: _builtins.int
+    """The block height after which it can no longer land."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        last_valid_block_height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_valid_block_height", b"last_valid_block_height", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SolanaBurn: _TypeAlias = SolanaBurn  # noqa: Y015
+
+@_typing.final
+class TronTransaction(_message.Message):
+    """A Tron transaction to sign: sha256 of the raw data is what is signed, and its id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RAW_DATA_FIELD_NUMBER: _builtins.int
+    EXPIRATION_FIELD_NUMBER: _builtins.int
+    FEE_LIMIT_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    raw_data: _builtins.bytes
+    """The serialised raw data."""
+    expiration: _builtins.int
+    """Milliseconds since the epoch after which it can no longer land."""
+    fee_limit: _builtins.int
+    """The most it may cost in energy, in sun."""
+    effect: _builtins.str
+    """What it does, for the signing screen."""
+    def __init__(
+        self,
+        *,
+        raw_data: _builtins.bytes = ...,
+        expiration: _builtins.int = ...,
+        fee_limit: _builtins.int = ...,
+        effect: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "expiration", b"expiration", "fee_limit", b"fee_limit", "raw_data", b"raw_data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TronTransaction: _TypeAlias = TronTransaction  # noqa: Y015
+
+@_typing.final
+class TronBurn(_message.Message):
+    """Transactions on Tron, to be sent in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TronTransaction]:
+        """Approvals first, the burn last."""
+
+    def __init__(
+        self,
+        *,
+        transactions: _abc.Iterable[Global___TronTransaction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transactions", b"transactions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TronBurn: _TypeAlias = TronBurn  # noqa: Y015
+
+@_typing.final
+class TonMessage(_message.Message):
+    """A message that the holder's TON wallet is to send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """The destination contract, user-friendly form."""
+    value: _builtins.str
+    """Nanotons to attach, decimal string; what is left comes back."""
+    body: _builtins.bytes
+    """The body as a bag of cells."""
+    effect: _builtins.str
+    """What it does, for the signing screen."""
+    def __init__(
+        self,
+        *,
+        to: _builtins.str = ...,
+        value: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        effect: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "effect", b"effect", "to", b"to", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TonMessage: _TypeAlias = TonMessage  # noqa: Y015
+
+@_typing.final
+class TonBurn(_message.Message):
+    """Messages on TON, to be sent by one wallet transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    valid_until: _builtins.int
+    """Unix seconds after which the wallet's transaction must no longer be valid."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___TonMessage]:
+        """The burn."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___TonMessage] | None = ...,
+        valid_until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "valid_until", b"valid_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TonBurn: _TypeAlias = TonBurn  # noqa: Y015
+
+@_typing.final
 class BuildBurnResponse(_message.Message):
     """A burn to sign."""
 
@@ -946,6 +1098,9 @@ class BuildBurnResponse(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EVM_FIELD_NUMBER: _builtins.int
+    SOLANA_FIELD_NUMBER: _builtins.int
+    TRON_FIELD_NUMBER: _builtins.int
+    TON_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     EFFECTS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
@@ -960,6 +1115,18 @@ class BuildBurnResponse(_message.Message):
     @_builtins.property
     def evm(self) -> Global___EvmBurn:
         """EVM."""
+
+    @_builtins.property
+    def solana(self) -> Global___SolanaBurn:
+        """Solana."""
+
+    @_builtins.property
+    def tron(self) -> Global___TronBurn:
+        """Tron."""
+
+    @_builtins.property
+    def ton(self) -> Global___TonBurn:
+        """TON."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
@@ -978,17 +1145,20 @@ class BuildBurnResponse(_message.Message):
         *,
         request_id: _builtins.str = ...,
         evm: Global___EvmBurn | None = ...,
+        solana: Global___SolanaBurn | None = ...,
+        tron: Global___TronBurn | None = ...,
+        ton: Global___TonBurn | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         effects: _abc.Iterable[_builtins.str] | None = ...,
         checks: _abc.Iterable[Global___Check] | None = ...,
         shares: _builtins.int = ...,
         displayed: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "evm", b"evm", "expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "evm", b"evm", "expires_at", b"expires_at", "solana", b"solana", "ton", b"ton", "tron", b"tron"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "checks", b"checks", "displayed", b"displayed", "effects", b"effects", "evm", b"evm", "expires_at", b"expires_at", "request_id", b"request_id", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn", "checks", b"checks", "displayed", b"displayed", "effects", b"effects", "evm", b"evm", "expires_at", b"expires_at", "request_id", b"request_id", "shares", b"shares", "solana", b"solana", "ton", b"ton", "tron", b"tron"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_burn: _TypeAlias = _typing.Literal["evm"]  # noqa: Y015
+    _WhichOneofReturnType_burn: _TypeAlias = _typing.Literal["evm", "solana", "tron", "ton"]  # noqa: Y015
     _WhichOneofArgType_burn: _TypeAlias = _typing.Literal["burn", b"burn"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_burn) -> _WhichOneofReturnType_burn | None: ...
 

@@ -63,7 +63,13 @@ async def failing(builder: EvmBurnBuilder, wanted: BurnRequest) -> list[str]:
 async def send_built(world: World, payload: str) -> list[Any]:
     receipts = []
     for fields in json.loads(payload)["transactions"]:
-        fields.pop("label")
+        fields = {
+            **{name: fields[name] for name in ("from", "nonce", "to", "data", "gas", "value")},
+            "type": 2,
+            "chainId": fields["chain_id"],
+            "maxFeePerGas": fields["max_fee_per_gas"],
+            "maxPriorityFeePerGas": fields["max_priority_fee_per_gas"],
+        }
         slot = SendSlot(Domain.ETHEREUM, HOLDER.wire, str(fields["nonce"]))
         prepared = PreparedTx(
             Domain.ETHEREUM, slot, json.dumps(fields).encode(), "", simulated=False
@@ -82,7 +88,7 @@ async def test_builder__a_fine_burn__is_built_and_lands(world: World, asset: Any
     assert await failing(builder, wanted) == []
     built = await builder.build(wanted, expires=EXPIRES)
     assert await builder.build(wanted, expires=EXPIRES) == built
-    labels = [one["label"] for one in json.loads(built.payload)["transactions"]]
+    labels = [one["effect"] for one in json.loads(built.payload)["transactions"]]
     assert labels == ["approve", "bridgeOut"]
     receipts = await send_built(world, built.payload)
     assert [receipt["status"] for receipt in receipts] == ["0x1", "0x1"]
@@ -97,7 +103,7 @@ async def test_builder__allowance_is_there__one_transaction_is_enough(world: Wor
     await world.issue(10 * SHARE)
     await world.approve()
     built = await builder_of(world).build(request(), expires=EXPIRES)
-    assert [one["label"] for one in json.loads(built.payload)["transactions"]] == ["bridgeOut"]
+    assert [one["effect"] for one in json.loads(built.payload)["transactions"]] == ["bridgeOut"]
 
 
 async def test_builder__signed_twice__lands_at_most_once(world: World) -> None:

@@ -124,15 +124,15 @@ class EvmSpeakingBuilder(FakeBurnBuilder):
         burn = await super().build(request, expires=expires)
         chain = self._node.chain
         transaction = {
-            "chainId": int(chain.domain) + 1000,
+            "chain_id": int(chain.domain) + 1000,
             "to": checksummed(from_wire(chain.config.bridge)),
             "data": "0x" + burn.payload.encode().hex(),
             "value": 0,
             "gas": 1,
-            "maxFeePerGas": 1,
-            "maxPriorityFeePerGas": 1,
+            "max_fee_per_gas": 1,
+            "max_priority_fee_per_gas": 1,
             "nonce": chain.head.number,
-            "label": "bridgeOut",
+            "effect": "bridgeOut",
         }
         payload = json.dumps({"family": "evm", "transactions": [transaction]})
         return replace(burn, payload=payload)

@@ -110,6 +110,7 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
                             caip19=f"{registry.chain(one.chain).caip2}/{one.caip19_kind}:{one.token}",
                             decimals=one.decimals,
                             minimum_shares=one.minimum_shares,
+                            bridges=[bridge.address for bridge in one.bridges],
                         )
                         for one in asset.deployments
                     ],

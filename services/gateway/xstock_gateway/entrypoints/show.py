@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from xstock_chains.registry import Registry
@@ -177,20 +178,25 @@ def built_to_wire(built: BuiltBurn) -> bridge_pb2.BuildBurnResponse:
 
 
 def _fill_family(response: bridge_pb2.BuildBurnResponse, document: dict[str, Any]) -> None:
-    if document["family"] != "evm":
-        raise ValueError(f"no field of BuildBurnResponse carries family {document['family']!r}")
-    for transaction in document["transactions"]:
-        response.evm.transactions.add(
-            chain_id=int(transaction["chainId"]),
-            to=transaction["to"],
-            data=bytes.fromhex(transaction["data"].removeprefix("0x")),
-            value=str(transaction["value"]),
-            gas=int(transaction["gas"]),
-            max_fee_per_gas=str(transaction["maxFeePerGas"]),
-            max_priority_fee_per_gas=str(transaction["maxPriorityFeePerGas"]),
-            nonce=int(transaction["nonce"]),
-            effect=transaction["label"],
-        )
+    """The payload's keys are the names of its family's own fields, its bytes are hexadecimal."""
+    family = document["family"]
+    if family not in {field.name for field in response.DESCRIPTOR.oneofs_by_name["burn"].fields}:
+        raise ValueError(f"no field of BuildBurnResponse carries family {family!r}")
+    _fill(getattr(response, family), document)
+
+
+def _fill(message: Message, document: Mapping[str, Any]) -> None:
+    for field in message.DESCRIPTOR.fields:
+        value = document[field.name]
+        if field.type == field.TYPE_MESSAGE:
+            for part in value:
+                _fill(getattr(message, field.name).add(), part)
+        elif field.type == field.TYPE_BYTES:
+            setattr(message, field.name, bytes.fromhex(value.removeprefix("0x")))
+        elif field.type == field.TYPE_STRING:
+            setattr(message, field.name, str(value))
+        else:
+            setattr(message, field.name, int(value))
 
 
 def _number(enum: Any, name: str) -> Any:
