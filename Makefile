@@ -45,8 +45,9 @@ protos: setup ## generate libs/xstock_wire/v1 from protos/
 		--python_out=libs --grpc_python_out=libs --mypy_out=libs --mypy_grpc_out=libs $(PROTOS)
 	@$(BIN)/python scripts/write_errors.py
 
-contracts: setup ## compile contracts/evm into committed artifacts
+contracts: setup ## compile contracts/evm and contracts/ton into committed artifacts
 	@$(NODE) contracts/evm/build.mjs
+	@$(NODE) contracts/ton/build.mjs
 
 clean: ## remove everything the other targets made
 	rm -rf build .venv node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
