@@ -52,6 +52,7 @@ MULTIPLIER_LOG: Final = 0xAC392598
 
 CHANGE_AGENT: Final = 3
 CHANGE_ADMIN: Final = 5
+CHANGE_RETIRE: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

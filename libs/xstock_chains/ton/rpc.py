@@ -75,6 +75,8 @@ class Message:
     value: int
     lt: int
     bounced: bool
+    norm: bytes | None
+    """An external message's hash as no relay can change it (TEP-467)."""
     body: str
     """A bag of cells in base64; parsed only where it matters."""
 
@@ -161,12 +163,48 @@ class Toncenter:
         """A get method at the node's latest state; raises Transient where it cannot be run."""
         body = {"address": raw(address), "method": method, "stack": [_entry(one) for one in stack]}
         answer = await self.post("runGetMethod", body)
-        code = answer.get("exit_code")
-        if code not in (0, 1):
-            facts = {"host": self.host, "method": method, "exit_code": code}
-            text = f"{self.host}: {method} of {raw(address)} ended with exit code {code}"
-            raise Transient("GET_METHOD_FAILED", text, facts)
+        if answer.get("exit_code") not in (0, 1):
+            raise self._no_result(address, method, answer.get("exit_code"))
         return Stack(method, _list(answer, "stack"))
+
+    async def run_at(self, address: Address32, method: str, seqno: int) -> "Stack":
+        """A get method without arguments at a masterchain block (API v2, which alone takes one).
+
+        Raises Transient where the node keeps no state of that block.
+        """
+        body = {"address": raw(address), "method": method, "stack": [], "seqno": seqno}
+        answer = await self.post("runGetMethod", body, version="v2")
+        result = _object(answer.get("result"), "result")
+        block = _object(result.get("block_id") or {}, "block_id")
+        if block.get("workchain") == -1 and block.get("seqno") != seqno:
+            raise malformed("block_id.seqno", block.get("seqno"), f"the block asked for, {seqno}")
+        if result.get("exit_code") not in (0, 1):
+            raise self._no_result(address, method, result.get("exit_code"))
+        return Stack(method, [_from_v2(entry) for entry in _list(result, "stack")])
+
+    def _no_result(self, address: Address32, method: str, code: Any) -> Transient:
+        facts = {"host": self.host, "method": method, "exit_code": code}
+        text = f"{self.host}: {method} of {raw(address)} ended with exit code {code}"
+        return Transient("GET_METHOD_FAILED", text, facts)
+
+    async def zero_state(self) -> bytes:
+        """The root hash of the network's zero state (API v2)."""
+        answer = await self.get("getMasterchainInfo", version="v2")
+        init = _object(_object(answer.get("result"), "result").get("init"), "init")
+        return _hash(init.get("root_hash"), "init.root_hash")
+
+    async def shard_time(self, seqno: int) -> int:
+        """The least time of the shards' last blocks that a masterchain block commits."""
+        query = (("seqno", seqno),)
+        blocks = _list(await self.get("masterchainBlockShardState", query), "blocks")
+        times = [
+            _integer(_object(one, "block"), "gen_utime")
+            for one in blocks
+            if _object(one, "block").get("workchain") == 0
+        ]
+        if not times:
+            raise malformed("blocks", blocks, "the shards of the basechain")
+        return min(times)
 
     # ------------------------------------------------------------------ transactions
 
@@ -195,9 +233,10 @@ class Toncenter:
         query = (("msg_hash", b64(message)), ("direction", "in"), ("limit", 10))
         return _transactions(await self.get("transactionsByMessage", query))
 
-    async def pending(self, account: Address32) -> list[Transaction]:
-        """Of one account, what no masterchain block commits yet; advisory."""
-        return _transactions(await self.get("pendingTransactions", (("account", raw(account)),)))
+    async def pending(self, accounts: Sequence[Address32]) -> list[Transaction]:
+        """Of these accounts, what no masterchain block commits yet; advisory."""
+        query = [("account", raw(account)) for account in accounts]
+        return _transactions(await self.get("pendingTransactions", query))
 
     async def send(self, boc: bytes) -> bytes:
         """Send an external message; its normalised hash. Raises Ambiguous where the node's
@@ -220,9 +259,11 @@ class Toncenter:
             url += "?" + urlencode(query)
         return await self._answer(self._http.build_request("GET", url))
 
-    async def post(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post(
+        self, method: str, body: Mapping[str, Any], version: str = "v3"
+    ) -> dict[str, Any]:
         """One POST of JSON; raises Transient on anything that is no answer."""
-        url = f"{self._base}/api/v3/{method}"
+        url = f"{self._base}/api/{version}/{method}"
         return await self._answer(self._http.build_request("POST", url, json=body))
 
     async def _answer(self, request: httpx.Request) -> dict[str, Any]:
@@ -391,6 +432,7 @@ def _message(value: Any) -> Message:
         value=int(fields.get("value") or 0),
         lt=int(fields.get("created_lt") or 0),
         bounced=fields.get("bounced") is True,
+        norm=None if not fields.get("hash_norm") else _hash(fields["hash_norm"], "hash_norm"),
         body=content.get("body") or "",
     )
 
@@ -465,6 +507,16 @@ def _entry(value: Any) -> dict[str, str]:
         return {"type": "num", "value": hex(value)}
     kind, cell = value if isinstance(value, tuple) else ("cell", value)
     return {"type": kind, "value": b64(boc_of(cell))}
+
+
+def _from_v2(entry: Any) -> dict[str, Any]:
+    """An entry of v2's stack, `[type, value]`, as v3 writes it."""
+    if not isinstance(entry, list) or len(entry) != 2:
+        raise malformed("stack", entry, "a pair of type and value")
+    kind, value = entry
+    if isinstance(value, dict):
+        value = value.get("bytes", value.get("elements"))
+    return {"type": kind, "value": value}
 
 
 def b64(data: bytes) -> str:
