@@ -13,5 +13,6 @@ programs it does not know). Compute units differ from mainnet's by the versions 
 LiteSVM carries newer, cheaper ones. State lives in memory.
 
 The control API, `POST /devnet/<command>` with a JSON body: mine, automine, finalize,
-freeze_finality, reorg, drop_tx, break_finality, fund, warp, prune, state.
+freeze_finality, reorg, drop_tx, break_finality, fund, warp, state, and for
+Solana alone prune (forget history below a slot) and behind (call itself unhealthy).
 """

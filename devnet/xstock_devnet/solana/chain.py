@@ -31,7 +31,7 @@ from xstock_devnet.solana.programs import SYSTEM_PROGRAM
 from xstock_runtime.clock import Clock, Randomness
 
 BLOCKHASH_AGE_MAX = 150
-LANDED_PER_BLOCK_MAX = 2_000
+LANDED_PER_BLOCK_MAX = 1_000
 FAUCET_LAMPORTS = 500_000_000 * 10**9
 GENESIS_LAMPORTS = 10_000_000 * 10**9
 GENESIS_HASH = Hash(hashlib.sha256(b"xstock local solana").digest())
@@ -110,6 +110,7 @@ class Chain:
         self.finality_frozen = False
         self.landed_total = 0
         self.airdrops = 0
+        self.behind_slots = 0
         self._clock = clock
         self._salt = randomness.random_bytes(32)
         self._made = 0

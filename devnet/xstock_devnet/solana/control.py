@@ -86,6 +86,12 @@ def _prune(service: "SolanaService", body: Body) -> Body:
     return {"first_slot": service.chain.first_slot}
 
 
+def _behind(service: "SolanaService", body: Body) -> Body:
+    """Let the node call itself so many slots behind (0: healthy): it refuses preflighted sends."""
+    service.chain.behind_slots = _number(body, "slots", 0, 10**6)
+    return {"behind": service.chain.behind_slots}
+
+
 def _state(service: "SolanaService", body: Body) -> Body:
     del body
     chain = service.chain
@@ -110,6 +116,7 @@ CONTROLS: Mapping[str, Callable[["SolanaService", Body], Body]] = {
     "fund": _fund,
     "warp": _warp,
     "prune": _prune,
+    "behind": _behind,
     "state": _state,
 }
 

@@ -67,6 +67,11 @@ def block_not_available(slot: int) -> RpcFailure:
     return RpcFailure(-32004, f"Block not available for slot {slot}")
 
 
+def node_behind(slots: int) -> RpcFailure:
+    """Return the answer of a node that knows it lags: to health, and to preflighted sends."""
+    return RpcFailure(-32005, f"Node is behind by {slots} slots", {"numSlotsBehind": slots})
+
+
 def slot_skipped(slot: int) -> RpcFailure:
     """Return the answer for a final slot that has no block."""
     message = f"Slot {slot} was skipped, or missing due to ledger jump to recent snapshot"

@@ -17,6 +17,7 @@ from xstock_devnet.solana.errors import (
     block_cleaned_up,
     block_not_available,
     invalid_params,
+    node_behind,
     slot_skipped,
 )
 from xstock_devnet.solana.render import Renderer, block_header, block_rewards
@@ -37,7 +38,7 @@ def in_context(block: Block, value: Json) -> Json:
 def chain_methods(chain: Chain, renderer: Renderer) -> Mapping[str, Method]:
     """Return the methods of this module by name."""
     return {
-        "getHealth": lambda _: "ok",
+        "getHealth": partial(_health, chain),
         "getVersion": lambda _: {"feature-set": FEATURE_SET, "solana-core": API_VERSION},
         "getGenesisHash": lambda _: str(GENESIS_HASH),
         "getIdentity": lambda _: {"identity": str(LEADER.pubkey())},
@@ -58,6 +59,18 @@ def chain_methods(chain: Chain, renderer: Renderer) -> Mapping[str, Method]:
         "getBlockCommitment": partial(_block_commitment, chain),
         "getRecentPrioritizationFees": partial(_prioritization_fees, chain),
     }
+
+
+def check_health(chain: Chain) -> None:
+    """Raise RpcFailure if the node was told to lag (the control command `behind`)."""
+    if chain.behind_slots:
+        raise node_behind(chain.behind_slots)
+
+
+def _health(chain: Chain, params: Json) -> Json:
+    del params
+    check_health(chain)
+    return "ok"
 
 
 def _epoch_info(chain: Chain, params: Json) -> Json:
@@ -160,7 +173,7 @@ def _block_time(chain: Chain, params: Json) -> Json:
 def _block_commitment(chain: Chain, params: Json) -> Json:
     slot = Arguments(params, 1, 1).integer(0)
     block = chain.block_at(slot)
-    if block is None or block.height < chain.final_height:
+    if block is None:
         return {"commitment": None, "totalStake": STAKE}
     depth = min(31, chain.tip.height - block.height)
     return {

@@ -33,7 +33,7 @@ from xstock_devnet.solana.errors import (
     transaction_not_found,
 )
 from xstock_devnet.solana.machine import Loaded, Outcome
-from xstock_devnet.solana.methods_chain import Method, in_context
+from xstock_devnet.solana.methods_chain import Method, check_health, in_context
 from xstock_devnet.solana.render import (
     Renderer,
     balances,
@@ -79,6 +79,7 @@ def _send(chain: Chain, renderer: Renderer, params: Json) -> Json:
     if not arguments.option("skipPreflight", otherwise=False):
         if loaded.signature in chain.pending:
             return loaded.signature
+        check_health(chain)
         _preflight(chain, renderer, loaded, block)
     if loaded.signatures_valid():
         chain.submit(loaded)
