@@ -11,8 +11,8 @@ from aiohttp import web
 
 from xstock_devnet.engines.anvil import AnvilNode
 from xstock_devnet.proxy.admin import ProxyAdmin
-from xstock_devnet.proxy.patch import apply_patch
 from xstock_devnet.proxy.faults import KINDS, FaultKind, PatchStep
+from xstock_devnet.proxy.patch import apply_patch
 from xstock_devnet.proxy.server import RpcProxy
 
 HEAD, FINAL = 100, 90

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
 from xstock_devnet.proxy.families import USUAL, family_named, fitted
 from xstock_devnet.proxy.family import Family, Fork, Heights, View
@@ -170,7 +169,7 @@ class RpcProxy:
             url += ("&" if "?" in url else "?") + request.query
         body = request.body if request.verb != "GET" else None
         async with self._session.request(
-            request.verb, URL(url, encoded=True), data=body, headers=dict(request.headers)
+            request.verb, url, data=body, headers=dict(request.headers)
         ) as answer:
             content_type = answer.headers.get("Content-Type", JSON_TYPE)
             return Reply(answer.status, await answer.read(), content_type)

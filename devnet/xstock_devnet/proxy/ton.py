@@ -2,10 +2,11 @@
 
 Heights are masterchain seqnos; what is in a masterchain block is final, so a frozen finality is a
 provider that sees nothing newer. Masterchain info, blocks, transactions (also by message and by
-block), traces and the last transaction of an account are seen as the view says; a page is filled
-with what is visible, as an indexer's is. Contract state at an older block cannot be had, so getters
-and balances pass as they are: what a pool answers whose other node is not behind. So do v3's
-messages and jetton lists, which name no masterchain block, and the transaction lists of v2.
+block), traces, getters and the last transaction of an account are seen as the view says; a page is
+filled with what is visible, as an indexer's is. Getters at an older block are API v2's. Balances,
+code and data of v3 pass as they are: what a pool answers whose other node is not behind. So do its
+messages, jetton lists and pending transactions, which name no masterchain block, and the
+transaction lists of v2.
 """
 
 import base64
@@ -33,6 +34,7 @@ from xstock_devnet.proxy.wire import (
 MASTERCHAIN: Final = -1
 MASTERCHAIN_SHARD: Final = "8000000000000000"
 _PAGE: Final = 1000
+_V2_TYPES: Final = {"num": "num", "cell": "tvm.Cell", "slice": "tvm.Slice"}
 _HASH_DIGITS: Final = 64
 _PAGE_USUAL: Final = 10
 _NO_HASH: Final = base64.b64encode(bytes(32)).decode()
@@ -47,7 +49,9 @@ _BAD_BOC: Final = (
     "LITE_SERVER_UNKNOWN: cannot apply external message to current state : failed to parse"
     " external message external message is not a valid bag of cells"
 )
+_NOT_READY: Final = "LITE_SERVER_NOTREADY: block is not applied"
 _RATE_LIMITED: Final = b'{"ok":false,"result":"Ratelimit exceed","code":429}'
+_RATE_LIMITED_V3: Final = b'{"error":"Ratelimit exceed"}'
 
 
 def _error(
@@ -57,38 +61,35 @@ def _error(
 
     def say(call: Call, given: int | None) -> Answer:
         said = text.format(value=value if given is None else given)
-        ok = {} if call.method.startswith("v3/") else {"ok": False}
-        return Answer({**ok, "error": said, "code": status}, refused=True, status=status)
+        whole = {"ok": False, "error": said, "code": status}
+        document = {"error": said} if call.method.startswith("v3/") else whole
+        return Answer(document, refused=True, status=status)
 
     return ErrorFact(means, methods, say)
 
 
-def _limited(means: str, document: Json) -> ErrorFact:
-    def say(call: Call, given: int | None) -> Answer:  # noqa: ARG001
-        return Answer(document, refused=True, status=429)
+def _say_rate_limit(call: Call, given: int | None) -> Answer:  # noqa: ARG001
+    """The gateway's words, in which v2's text is a result."""
+    reply = _rate_limited(call.method)
+    return Answer(None, refused=True, status=reply.status, reply=reply)
 
-    return ErrorFact(means, (), say)
+
+def _rate_limited(method: str) -> Reply:
+    return Reply(429, _RATE_LIMITED_V3 if method.startswith("v3/") else _RATE_LIMITED)
 
 
 ERRORS: Final[Mapping[str, ErrorFact]] = MappingProxyType(
     {
         **BALANCER,
-        "rate_limit": _limited(
-            "too many requests, as the gateway says it",
-            {"ok": False, "result": "Ratelimit exceed", "code": 429},
-        ),
-        "rate_limit_exceeded": _limited(
-            "too many requests, as the API itself says it",
-            {"ok": False, "error": "Ratelimit exceeded", "code": 429},
+        "rate_limit": ErrorFact("too many requests, as the gateway says it", (), _say_rate_limit),
+        "rate_limit_exceeded": _error(
+            "too many requests, as the API itself says it", (), 429, "Ratelimit exceeded"
         ),
         "lite_server_network": _error(
             "no lite server answered in time", (), 504, "LITE_SERVER_NETWORK timeout"
         ),
-        "lite_server_542": _error(
-            "a lite server failed in its own way",
-            (),
-            542,
-            "Unsupported stack entry type: <type>",
+        "lite_server_not_ready": _error(
+            "a lite server lacks the block (HTTP 542)", (), 542, _NOT_READY
         ),
         "cannot_apply_external": _error(
             "the wallet refuses the message with exit code `value` (36: it has expired)",
@@ -154,9 +155,9 @@ class Ton:
         """What an indexer with this view answers."""
         return await _SEEN.get(call.method, _pass)(call, view, ask)
 
-    def rate_limited(self, call: str) -> Reply:  # noqa: ARG002
+    def rate_limited(self, call: str) -> Reply:
         """What toncenter says."""
-        return Reply(429, _RATE_LIMITED)
+        return _rate_limited(call)
 
 
 async def _pass(call: Call, view: View, ask: Ask) -> Answer:  # noqa: ARG001
@@ -197,6 +198,12 @@ async def _blocks(call: Call, view: View, ask: Ask) -> Answer:
     many = answer.document.get("blocks", [])
     left = [_block_as_seen(view, one) for one in many if not view.beyond(_committed(one))]
     return answer.saying({**answer.document, "blocks": left})
+
+
+async def _shards_of(call: Call, view: View, ask: Ask) -> Answer:
+    if view.beyond(int(call.params.get("seqno", 0)), final=True):
+        return Answer({"error": "blocks not found"}, refused=True, status=404)
+    return await ask(call)
 
 
 def _committed(block: dict[str, Json]) -> int:
@@ -281,17 +288,54 @@ def _shows_trace(view: View, trace: dict[str, Json]) -> bool:
 # ------------------------------------------------------------------ accounts
 
 
+def _state_seqno(view: View) -> int | None:
+    """The masterchain block whose state the view has; a fork's empty blocks change none."""
+    known = view.known(final=True)
+    if view.fork is None:
+        return known
+    last = view.fork.from_height - 1
+    return last if known is None else min(known, last)
+
+
+async def _run_at(call: Call, view: View, ask: Ask) -> Answer:
+    """A read of v2, which takes a block: the view's last, unless an older one is asked for."""
+    limit = _state_seqno(view)
+    if limit is None:
+        return await ask(call)
+    asked = call.params.get("seqno")
+    if asked is not None and int(asked) > limit:
+        return ERRORS["lite_server_not_ready"].say(call, None)
+    return await ask(call.asking({**call.params, "seqno": limit if asked is None else asked}))
+
+
+async def _run_get_method(call: Call, view: View, ask: Ask) -> Answer:
+    """A getter of v3, asked of v2 at the view's last block; its stack is written as v3's."""
+    if _state_seqno(view) is None:
+        return await ask(call)
+    stack = [[_V2_TYPES[one["type"]], one["value"]] for one in call.params.get("stack") or []]
+    path = call.path.replace("/v3/", "/v2/")
+    answer = await _run_at(rest("POST", path, {**call.params, "stack": stack}), view, ask)
+    if answer.refused:
+        return Answer({"error": answer.document["error"]}, refused=True, status=answer.status)
+    result = answer.document["result"]
+    written = [_v3_entry(*entry) for entry in result["stack"]]
+    return Answer({**{name: result[name] for name in ("gas_used", "exit_code")}, "stack": written})
+
+
+def _v3_entry(kind: str, value: Json) -> Json:
+    if kind == "num":
+        return {"type": kind, "value": value}
+    if kind not in _V2_TYPES:
+        raise ValueError(f"a getter's {kind} cannot be written as v3 does")
+    return {"type": kind, "value": value["bytes"]}
+
+
 async def _address_information(call: Call, view: View, ask: Ask) -> Answer:
     """The account as it is, with the last transaction that the view has of it."""
     answer = await ask(call)
     if answer.refused:
         return answer
     last = await _last_transaction(str(call.params.get("address")), view, ask)
-    if "result" in answer.document:
-        result = answer.document["result"]
-        found = {**result.get("last_transaction_id", {}), "lt": last[0], "hash": last[1]}
-        seen = {**result, "last_transaction_id": found}
-        return answer.saying({**answer.document, "result": seen})
     return answer.saying(
         {**answer.document, "last_transaction_lt": last[0], "last_transaction_hash": last[1]}
     )
@@ -353,7 +397,14 @@ _SEEN: Final[Mapping[str, Callable[[Call, View, Ask], Awaitable[Answer]]]] = Map
         "v3/transactionsByMasterchainBlock": _transactions,
         "v3/traces": _traces,
         "v3/addressInformation": _address_information,
-        "v2/getAddressInformation": _address_information,
+        "v2/getAddressInformation": _run_at,
+        "v2/getAddressBalance": _run_at,
+        "v2/getAddressState": _run_at,
+        "v2/runGetMethod": _run_at,
+        "v2/runGetMethodStd": _run_at,
+        "v3/runGetMethod": _run_get_method,
+        "v3/masterchainBlockShardState": _shards_of,
+        "v3/masterchainBlockShards": _shards_of,
         "v3/accountStates": _account_states,
     }
 )
