@@ -1,0 +1,1 @@
+"""TON: its adapter, its contracts and the local chain they are tested on."""
