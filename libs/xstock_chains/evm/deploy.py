@@ -10,22 +10,28 @@ Knows no command line: it yields steps, the caller shows them.
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
-from eth_abi.abi import encode
-
-from xstock_chains.evm.address import checksummed, from_wire, to_wire
+from xstock_chains.evm.address import checksummed, from_wire
 from xstock_chains.evm.errors import broadcast_refused, reverted
 from xstock_chains.evm.heads import block_call, parse_header
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import DeployStep, PreparedTx, SendSlot, StepState
-from xstock_chains.solidity.abi import hex_of, selector, words
-from xstock_chains.solidity.artifact import creation_code
-from xstock_core.ids import Address32, AssetId, Domain, asset_id
+from xstock_chains.solidity.abi import hex_of, words
+from xstock_chains.solidity.deploying import (
+    Action,
+    DeployPlan,
+    DeployState,
+    asset_documents,
+    blind_actions,
+    chain_document,
+    configuration,
+    configuration_reads,
+    creations,
+)
+from xstock_core.ids import Address32
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -36,82 +42,6 @@ _RECEIPT_TRIES: Final = 1200
 _RECEIPT_WAIT_SECONDS: Final = 0.1
 _RESEND_EVERY_TRIES: Final = 50
 _ONE: Final = 10**18
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPlan:
-    """An asset to register; without `token` a test token with this multiplier is deployed."""
-
-    symbol: str
-    token: bytes | None = None
-    multiplier: int = _ONE
-    minimum_shares: int = 1_000_000
-    bucket_shares: int = 10**15
-    bucket_refill_shares_per_second: int = 10**12
-
-    @property
-    def asset(self) -> AssetId:
-        """The asset's id."""
-        return asset_id(self.symbol, keccak256)
-
-
-@dataclass(frozen=True, slots=True)
-class DeployPlan:
-    """One chain's deployment; addresses are 20 bytes, `delay_seconds` is the admin's delay."""
-
-    chain: str
-    domain: Domain
-    chain_id: int
-    guards: tuple[bytes, ...]
-    threshold: int
-    agent: bytes
-    tokens: tuple[TokenPlan, ...]
-    block_time_ms: int
-    admin: bytes | None = None
-    """None: the deploying key."""
-    delay_seconds: int = 86_400
-    batch_items_max: int = 200
-    take_roles: bool = True
-
-
-@dataclass(slots=True)
-class DeployState:
-    """What is known of a deployment so far, kept in one JSON file."""
-
-    path: Path | None
-    chain_id: int = 0
-    genesis: str = ""
-    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """step name -> {raw, hash, address}: written before the transaction is sent."""
-
-    @classmethod
-    def load(cls, path: Path | None) -> "DeployState":
-        """Read the file if there is one."""
-        if path is None or not path.exists():
-            return cls(path)
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return cls(path, document["chain_id"], document["genesis"], document["sent"])
-
-    def save(self) -> None:
-        """Write the file whole, or not at all."""
-        if self.path is None:
-            return
-        document = {"chain_id": self.chain_id, "genesis": self.genesis, "sent": self.sent}
-        beside = self.path.with_suffix(".part")
-        beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        beside.replace(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Action:
-    """One transaction that a step needs; `done` if the chain shows its effect already."""
-
-    name: str
-    to: bytes | None
-    data: bytes
-    done: bool = False
-    owner: bytes | None = None
-    """Whose key must send it, where that is not ours."""
 
 
 class EvmDeployment:
@@ -137,7 +67,7 @@ class EvmDeployment:
         async for step in self._wave(await self._creations(), dry_run=dry_run):
             yield step
         if dry_run and not await self._has_code(self.bridge):
-            for action in self._blind_actions():
+            for action in blind_actions(self.plan):
                 yield DeployStep(action, StepState.PLANNED)
             return
         async for step in self._wave(await self._configurations(), dry_run=dry_run):
@@ -159,38 +89,18 @@ class EvmDeployment:
 
     # ------------------------------------------------------------------ what is to be done
 
-    async def _creations(self) -> list[_Action]:
-        plan, admin = self.plan, self.plan.admin or self._signer.identity
-        arguments = encode(
-            ["uint32", "address", "address", "address[]", "uint8", "uint256"],
-            [
-                int(plan.domain),
-                checksummed(admin),
-                checksummed(plan.agent),
-                [checksummed(guard) for guard in plan.guards],
-                plan.threshold,
-                plan.delay_seconds,
-            ],
-        )
-        actions = [_Action("bridge", None, creation_code("XStockBridge") + arguments)]
-        for token in plan.tokens:
+    async def _creations(self) -> list[Action]:
+        for token in self.plan.tokens:
             if token.token is not None:
                 self.tokens[token.symbol] = token.token
-                continue
-            owner = checksummed(self._signer.identity)
-            arguments = encode(
-                ["string", "string", "address", "uint256"],
-                [f"{token.symbol} test token", token.symbol, owner, token.multiplier],
-            )
-            data = creation_code("XStockToken") + arguments
-            actions.append(_Action(f"token {token.symbol}", None, data))
+        actions = creations(self.plan, self._signer.identity)
         return [await self._with_creation_done(action) for action in actions]
 
-    async def _with_creation_done(self, action: _Action) -> _Action:
+    async def _with_creation_done(self, action: Action) -> Action:
         sent = self._state.sent.get(action.name)
         if sent is None or not await self._has_code(bytes.fromhex(sent["address"])):
             return action
-        return _Action(action.name, None, action.data, done=True)
+        return Action(action.name, None, action.data, done=True)
 
     async def _has_code(self, address: bytes) -> bool:
         if not address:
@@ -198,66 +108,16 @@ class EvmDeployment:
         code = await self._rpc.call("eth_getCode", hex_of(address), "latest")
         return len(data_of(code, "eth_getCode")) > 0
 
-    async def _configurations(self) -> list[_Action]:
-        admin = self.plan.admin or self._signer.identity
-        calls: list[Call] = []
-        for token in self.plan.tokens:
-            address = self.tokens[token.symbol]
-            calls.append(
-                eth_call(self.bridge, selector("tokenOf(bytes32)") + token.asset, "latest")
-            )
-            calls.extend(
-                eth_call(address, selector(name), "latest")
-                for name in ("owner()", "minter()", "burner()", "pauser()")
-            )
+    async def _configurations(self) -> list[Action]:
+        reads = configuration_reads(self.plan, self.bridge, self.tokens)
+        calls = [eth_call(to, data, "latest") for to, data in reads]
         answers = await self._rpc.batch_settled(calls)
-        actions: list[_Action] = []
-        for at, token in enumerate(self.plan.tokens):
-            found = [_address_or_none(answer) for answer in answers[5 * at : 5 * at + 5]]
-            actions.extend(self._token_actions(token, found, admin))
-        return actions
-
-    def _token_actions(
-        self, token: TokenPlan, found: Sequence[bytes | None], admin: bytes
-    ) -> list[_Action]:
-        registered, owner, minter, burner, pauser = found
-        address, symbol = self.tokens[token.symbol], token.symbol
-        register = selector("registerAsset(bytes32,address,uint64,uint64,uint64)") + encode(
-            ["bytes32", "address", "uint64", "uint64", "uint64"],
-            [
-                token.asset,
-                checksummed(address),
-                token.minimum_shares,
-                token.bucket_shares,
-                token.bucket_refill_shares_per_second,
-            ],
-        )
-        done = registered == address
-        actions = [_Action(f"register {symbol}", self.bridge, register, done=done, owner=admin)]
-        if not self.plan.take_roles:
-            return actions
-        for role, holder in (("Minter", minter), ("Burner", burner)):
-            data = selector(f"set{role}(address)") + to_wire(self.bridge)
-            done = holder == self.bridge
-            actions.append(_Action(f"set{role} {symbol}", address, data, done=done, owner=owner))
-        if token.token is None:
-            mine = self._signer.identity
-            data = selector("setPauser(address)") + to_wire(mine)
-            actions.append(_Action(f"setPauser {symbol}", address, data, done=pauser == mine))
-        return actions
-
-    def _blind_actions(self) -> list[str]:
-        return [
-            f"{what} {token.symbol}"
-            for token in self.plan.tokens
-            for what in ("register", "setMinter", "setBurner")
-        ]
+        found = [_address_or_none(answer) for answer in answers]
+        return configuration(self.plan, self._signer.identity, self.bridge, self.tokens, found)
 
     # ------------------------------------------------------------------ doing it
 
-    async def _wave(
-        self, actions: Sequence[_Action], *, dry_run: bool
-    ) -> AsyncIterator[DeployStep]:
+    async def _wave(self, actions: Sequence[Action], *, dry_run: bool) -> AsyncIterator[DeployStep]:
         mine = self._signer.identity
         open_actions = [action for action in actions if not action.done]
         for action in actions:
@@ -280,7 +140,7 @@ class EvmDeployment:
         for action in ours:
             yield await self._await(action)
 
-    def _for_somebody_else(self, action: _Action) -> DeployStep:
+    def _for_somebody_else(self, action: Action) -> DeployStep:
         owner = "nobody known" if action.owner is None else checksummed(action.owner)
         to = "" if action.to is None else checksummed(action.to)
         self.waiting.append(action.name)
@@ -291,7 +151,7 @@ class EvmDeployment:
         account = hex_of(self._signer.identity)
         return quantity(await self._rpc.call("eth_getTransactionCount", account, "latest"), "nonce")
 
-    async def _send_all(self, actions: Sequence[_Action], nonce: int) -> None:
+    async def _send_all(self, actions: Sequence[Action], nonce: int) -> None:
         """Sign, write down, then send; what was written down before is sent again as it was."""
         if not actions:
             return
@@ -323,7 +183,7 @@ class EvmDeployment:
         base = quantity(raw.get("baseFeePerGas", "0x0"), "baseFeePerGas")
         return {"maxFeePerGas": 2 * base + 2 * 10**9, "maxPriorityFeePerGas": 10**9}
 
-    async def _signed(self, action: _Action, nonce: int, fees: Mapping[str, int]) -> dict[str, Any]:
+    async def _signed(self, action: Action, nonce: int, fees: Mapping[str, int]) -> dict[str, Any]:
         mine = self._signer.identity
         call = {"from": hex_of(mine), "data": hex_of(action.data)}
         if action.to is not None:
@@ -356,7 +216,7 @@ class EvmDeployment:
             "address": address.hex(),
         }
 
-    async def _await(self, action: _Action) -> DeployStep:
+    async def _await(self, action: Action) -> DeployStep:
         sent = self._state.sent[action.name]
         for number in range(1, _RECEIPT_TRIES + 1):
             receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
@@ -378,7 +238,7 @@ class EvmDeployment:
         detail = f"at {checksummed(created)}" if created else ""
         return DeployStep(action.name, StepState.DONE, detail, sent["hash"])
 
-    def _note_creation(self, action: _Action) -> None:
+    def _note_creation(self, action: Action) -> None:
         if action.to is None:
             self._created(action.name, bytes.fromhex(self._state.sent[action.name]["address"]))
 
@@ -419,9 +279,7 @@ class EvmDeployment:
             "eth_getTransactionCount", hex_of(self._signer.identity), "latest"
         )
         nonce, fees = quantity(answer, "nonce"), await self._fees()
-        hashes = [
-            await self._pay(owner, nonce + index, fees) for index, owner in enumerate(poor)
-        ]
+        hashes = [await self._pay(owner, nonce + index, fees) for index, owner in enumerate(poor)]
         for tx in hashes:
             for _ in range(_RECEIPT_TRIES):
                 if await self._rpc.call("eth_getTransactionReceipt", tx) is not None:
@@ -451,38 +309,15 @@ class EvmDeployment:
 
     def chain_entry(self) -> dict[str, Any]:
         """The chain's entry for the registry file, once `run` has ended."""
-        plan = self.plan
-        return {
-            "name": plan.chain,
-            "domain": int(plan.domain),
-            "family": "evm",
-            "network_id": plan.chain_id,
-            "genesis_hash": "0x" + self._state.genesis,
-            "finality": "finalized",
-            "block_time_ms": plan.block_time_ms,
-            "batch_items_max": plan.batch_items_max,
-            "bridges": [
-                {
-                    "address": checksummed(self.bridge),
-                    "deployed_block": self._deployed_block,
-                    "code_hash": hex_of(self._code_hash),
-                    "retired_block": None,
-                }
-            ],
-        }
+        bridge = checksummed(self.bridge)
+        return chain_document(
+            self.plan, "evm", self._state.genesis, bridge, self._deployed_block, self._code_hash
+        )
 
     def asset_entries(self) -> dict[str, dict[str, Any]]:
         """symbol -> this chain's deployment of the asset for the registry file."""
-        return {
-            token.symbol: {
-                "chain": self.plan.chain,
-                "token": checksummed(self.tokens[token.symbol]),
-                "decimals": 18,
-                "kind": "evm_shares",
-                "minimum_shares": token.minimum_shares,
-            }
-            for token in self.plan.tokens
-        }
+        texts = {symbol: checksummed(token) for symbol, token in self.tokens.items()}
+        return asset_documents(self.plan, texts)
 
 
 def create_address(sender: bytes, nonce: int) -> bytes:

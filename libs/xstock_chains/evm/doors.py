@@ -7,7 +7,7 @@ from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
 from xstock_chains.evm.codec import EvmReleaseCodec
-from xstock_chains.evm.deploy import DeployPlan, DeployState, EvmDeployment, TokenPlan
+from xstock_chains.evm.deploy import EvmDeployment
 from xstock_chains.evm.holder import EvmHolder
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import Rpc, RpcLimits, quantity
@@ -16,6 +16,7 @@ from xstock_chains.evm.writer import EvmWriter
 from xstock_chains.ports import DeploymentOrder, Signer
 from xstock_chains.profiles import PROFILES
 from xstock_chains.registry import Registry
+from xstock_chains.solidity.deploying import DeployState, plan_of
 from xstock_core.ids import Address32, Domain
 from xstock_runtime.clock import Clock
 
@@ -74,9 +75,7 @@ def signer(key_file: Path) -> LocalSigner:
     return LocalSigner.from_file(key_file)
 
 
-def account(
-    _registry: Registry, _which: Domain | str, signer: Signer, _purpose: str
-) -> Address32:
+def account(_registry: Registry, _which: Domain | str, signer: Signer, _purpose: str) -> Address32:
     """A key's own address, whatever it sends for."""
     return to_wire(signer.identity)
 
@@ -98,28 +97,7 @@ def deployment(
     order: DeploymentOrder, url: str, key_file: Path, state_file: Path | None, clock: Clock
 ) -> tuple[EvmDeployment, Rpc]:
     """A deployment by this order, and the connection behind it; raises InvalidId, Fatal."""
-    plan = DeployPlan(
-        chain=order.chain,
-        domain=order.domain,
-        chain_id=order.network_id,
-        guards=tuple(parse_text(guard, "guards") for guard in order.guards),
-        threshold=order.threshold,
-        agent=parse_text(order.agent, "agent"),
-        tokens=tuple(
-            TokenPlan(
-                asset.symbol,
-                token=None if asset.token is None else parse_text(asset.token, asset.symbol),
-                multiplier=asset.multiplier,
-                minimum_shares=asset.minimum_shares,
-            )
-            for asset in order.assets
-        ),
-        block_time_ms=order.block_time_ms,
-        admin=None if order.admin is None else parse_text(order.admin, "admin"),
-        delay_seconds=order.delay_seconds,
-        batch_items_max=order.batch_items_max,
-        take_roles=order.take_roles,
-    )
+    plan = plan_of(order, parse_text)
     rpc = Rpc(url)
     state = DeployState.load(state_file)
     return EvmDeployment(plan, rpc, LocalSigner.from_file(key_file), clock, state), rpc

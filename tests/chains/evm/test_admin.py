@@ -13,17 +13,12 @@ from tests.chains.evm.world import (
     registry_document,
 )
 from xstock_chains.evm.admin import EvmAdmin
-from xstock_chains.evm.deploy import (
-    DeployPlan,
-    DeployState,
-    EvmDeployment,
-    TokenPlan,
-    create_address,
-)
+from xstock_chains.evm.deploy import EvmDeployment, create_address
 from xstock_chains.evm.rpc import Rpc
 from xstock_chains.ports import StepState
 from xstock_chains.profiles import open_admin
 from xstock_chains.registry import parse_registry
+from xstock_chains.solidity.deploying import DeployPlan, DeployState, TokenPlan
 from xstock_core.ids import Domain
 from xstock_devnet.engines.anvil import AnvilNode
 from xstock_runtime.clock import SystemClock

@@ -16,7 +16,7 @@ from eth_abi.abi import encode
 from xstock_chains.evm.address import checksummed, to_wire
 from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
 from xstock_chains.evm.codec import EvmReleaseCodec
-from xstock_chains.evm.deploy import DeployPlan, DeployState, EvmDeployment, TokenPlan
+from xstock_chains.evm.deploy import EvmDeployment
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import Rpc, quantity
 from xstock_chains.evm.signer import LocalSigner
@@ -24,6 +24,7 @@ from xstock_chains.evm.writer import EvmWriter
 from xstock_chains.ports import Cursor, GuardSignature, PreparedTx, ReleaseOrder, SignedTx
 from xstock_chains.registry import Registry
 from xstock_chains.solidity.abi import hex_of, selector
+from xstock_chains.solidity.deploying import DeployPlan, DeployState, TokenPlan
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, issue_nonce
 from xstock_core.observation import Observation
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items
