@@ -91,8 +91,17 @@ class FinalChain:
         before = self._head
         calls: list[Call] = [("getGenesisHash", []), ("getSlot", [FINALIZED])]
         genesis, slot = await self._rpc.batch(calls)
+        return await self.accept(genesis, number_of(slot, "getSlot"), before)
+
+    @property
+    def known(self) -> Block | None:
+        """The last final block that was accepted; remember it before asking for a newer one."""
+        return self._head
+
+    async def accept(self, genesis: Any, slot: int, before: Block | None) -> Block:
+        """The block of a slot that the node calls final, which may not lie behind what was known
+        before asking (two questions at once may well be answered in the other order)."""
         self.check_identity(genesis)
-        slot = number_of(slot, "getSlot")
         if before is not None and slot == before.slot:
             return before
         self.require_progress(before, slot)
@@ -135,23 +144,22 @@ class FinalChain:
         method, params = block_call(slot, details)
         return parse_block(slot, await self._rpc.call(method, *params))
 
-    async def follow(self, after: Anchor, most: int) -> tuple[Block, list[Block]]:
-        """(head, the linked full blocks after the anchor, oldest first, at most about `most`).
+    async def follow(self, after: Anchor, head: Block, most: int) -> list[Block]:
+        """The linked full blocks after the anchor up to the head, oldest first, about `most`.
 
         Raises Fatal if the anchor is no ancestor, Transient for a block that is not shown.
         """
-        head = await self.head()
         if head.slot < after.slot:
             text = f"{self._rpc.host} is final at {head.slot}, behind our {after.slot}"
             raise Transient("NODE_BEHIND", text, {"head": head.slot, "cursor": after.slot})
         if head.slot == after.slot:
             if after.hash is not None and head.hash != after.hash:
                 raise self.violated(head.slot, after.hash, head.hash)
-            return head, []
+            return []
         slots = await self._slots(after.slot + 1, min(head.slot, after.slot + 4 * most))
         slots = slots[:most] or [head.slot]
         blocks = await self._fetch(slots)
-        return head, await self.link(after, blocks)
+        return await self.link(after, blocks)
 
     async def _slots(self, first: int, last: int) -> list[int]:
         """Slots with a block, as the node says; a hint only, the links prove it."""

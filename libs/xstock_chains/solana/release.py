@@ -33,7 +33,7 @@ from xstock_chains.solana.programs import (
 )
 from xstock_chains.solana.terms import Terms, parse_terms
 from xstock_chains.solana.wire import PACKET_MAX, Instruction, Meta, compact, compile_message
-from xstock_core.ids import Domain, InvalidId, Nonce
+from xstock_core.ids import Domain, InvalidId
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
@@ -74,10 +74,12 @@ def parse_allocation(data: bytes) -> Allocation | None:
 
 
 def is_marker(allocation: Allocation, lane_key: bytes) -> bool:
-    """SECURITY: only one byte, of the system program, under a registered lane key."""
+    """SECURITY: an account of the system program, under this lane key, that can not be allocated
+    again. Ours have one byte; one of another size made with a leaked lane key blocks the release
+    just so and must count. Without any byte it blocks nothing."""
     return (
         allocation.base == lane_key
-        and allocation.space == MARKER_SPACE
+        and allocation.space >= MARKER_SPACE
         and allocation.owner == SYSTEM
     )
 
@@ -167,11 +169,6 @@ class ReleaseBuilder:
             create_ata(lane, account, item.recipient, asset.mint),
             mint_to_checked(asset.mint, account, chain.multisig.key, signers, item.amount),
         ]
-
-
-def nonce_of(key: bytes) -> Nonce:
-    """A named account as the nonce it is."""
-    return Nonce(key)
 
 
 def _refused(field: str, value: object, remedy: str) -> InvalidMessage:
