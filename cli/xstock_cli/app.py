@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import deploying, doctor, issuing, local, look, move, operate, watch
+from xstock_cli.commands import chaos, deploying, doctor, issuing, local, look, move, operate, watch
 
 app = typer.Typer(
     name="xstock",
@@ -55,3 +55,4 @@ app.command()(operate.resume)
 app.command()(operate.halts)
 app.command()(doctor.doctor)
 app.command()(deploying.deploy)
+app.add_typer(chaos.app, name="chaos")

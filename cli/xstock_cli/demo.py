@@ -1,9 +1,9 @@
 """The demonstration: the bridge's main job on a whole local world, in front of your eyes.
 
 Issues supply through the guards, moves transfers over every route, asks for more than custody
-holds, takes a chain away and brings it back, kills services with transfers under way, and then
-counts. Every word of the closing line is read from the chains themselves (`verify`), not from
-what the services say of themselves.
+holds, takes every chain away once and brings it back, kills services with transfers under way,
+and then counts. Every word of the closing line is read from the chains themselves (`verify`),
+not from what the services say of themselves.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class Demo:
         await self._issue(chains)
         await self._ask_above_the_cap(chains[0])
         await self._every_route(chains)
-        await self._take_a_chain_away(chains)
+        await self._take_chains_away(chains)
         await self._kill_services(chains)
         await self._count(chains)
         self.facts.seconds = round(self.clock.monotonic() - began, 1)
@@ -166,13 +166,18 @@ class Demo:
                 symbol = ISSUED[index % len(ISSUED)]
                 await self._send(start, end, symbol, AMOUNTS[index % len(AMOUNTS)])
 
-    async def _take_a_chain_away(self, chains: list[str]) -> None:
-        gone, other, third = chains[1], chains[0], chains[2]
-        self.say(f"act 4: every node of {gone} stops answering while transfers are on their way")
-        burns = [
-            await self._send(other, gone, "TSLAx", "2.5"),
-            await self._send(gone, third, "NVDAx", "3.75"),
-        ]
+    async def _take_chains_away(self, chains: list[str]) -> None:
+        """Each chain in its turn: what goes to it and comes from it waits, the others go on."""
+        self.say("act 4: each chain in its turn stops answering with transfers on their way")
+        for number, gone in enumerate(chains):
+            others = chains[number + 1 :] + chains[:number]
+            await self._take_away(gone, others[0], others[1])
+        await self._all_released(seconds=90)
+
+    async def _take_away(self, gone: str, other: str, third: str) -> None:
+        burns = await asyncio.gather(
+            self._send(other, gone, "TSLAx", "2.5"), self._send(gone, third, "NVDAx", "3.75")
+        )
         await self.hands.until(
             lambda: all(self.hands.transfer_of(one) is not None for one in burns),
             seconds=30,
@@ -181,12 +186,12 @@ class Demo:
         await self.world.proxy.add("stop", chain=gone)
         live = await self._send(other, third, "SPYx", "1.25")
         await self.hands.released(live, seconds=60)
-        self.say(f"  {gone} is away; {other} → {third} goes on; the others wait:")
-        for burn in burns:
-            self.say(f"    {burn.source} → {burn.destination}: {self._name_of(burn)}")
+        waiting = ", ".join(
+            f"{burn.source} → {burn.destination} {self._name_of(burn)}" for burn in burns
+        )
+        self.say(f"  {gone} is away; {other} → {third} goes on; {waiting}")
         await self.world.proxy.lift(chain=gone)
         self.say(f"  {gone} is back")
-        await self._all_released(seconds=90)
 
     async def _kill_services(self, chains: list[str]) -> None:
         self.say("act 5: kill -9 the relayer and guard-2 with transfers under way")

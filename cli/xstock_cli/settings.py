@@ -146,6 +146,14 @@ def find_place(
     )
 
 
+def world_document(
+    world: Path | None = None, working_folder: Path | None = None
+) -> Mapping[str, Any]:
+    """The world file itself, found as `find_place` finds it; raises UsageProblem for none."""
+    path = world or _settings().world or (working_folder or Path()) / USUAL_WORLD
+    return _read_world(path / "world.json" if path.is_dir() else path)
+
+
 def _settings() -> CliSettings:
     try:
         return CliSettings()

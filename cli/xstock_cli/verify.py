@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xstock_chains.ports import ChainReader, Cursor
 from xstock_chains.profiles import open_reader
 from xstock_chains.registry import AssetDeployment, AssetEntry, ChainEntry, Registry
-from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
+from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, Amount
 from xstock_core.ids import AssetId, Domain
 from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import BurnFinal, Observation, ReleaseFinal
@@ -140,9 +140,13 @@ class Auditor:
                 units, resolution = on_chain.get((chain.domain, asset.id), (None, 1))
                 shares, _ = in_ledger.get((int(chain.domain), bytes(asset.id)), (0, 0))
                 residue = self._residues.get((chain.name, asset.symbol), 0)
-                expected = shares * 10 ** (deployment.decimals - SHARE_DECIMALS) + residue
+                ours = Amount(shares, SHARE_DECIMALS, asset.id)
+                expected, dust = ours.convert(deployment.decimals)
+                if dust.units:  # no token of so few decimals can hold what the ledger says
+                    units = None
+                total = expected.units + residue
                 checks.append(
-                    SupplyCheck(chain.name, asset.symbol, guard, units, expected, resolution)
+                    SupplyCheck(chain.name, asset.symbol, guard, units, total, resolution)
                 )
         return checks
 

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Protocol
 
 from xstock_devnet.engines.anvil import AnvilNode
+from xstock_devnet.engines.solana import SolanaNode
+from xstock_devnet.engines.ton import TonNode
+from xstock_devnet.engines.tron import TronNode
 from xstock_devnet.plan import LocalChain
 from xstock_devnet.processes import ChildProcess
 
@@ -40,5 +43,23 @@ def chain_node(chain: LocalChain, folder: Path) -> ChainNode:
                 slots_in_an_epoch=chain.final_blocks // 2,
                 extra=chain.extra,
             )
-        case family:
-            raise NotImplementedError(family)
+        case "solana":
+            return SolanaNode(
+                folder,
+                name=chain.name,
+                block_ms=chain.block_ms,
+                final_blocks=chain.final_blocks,
+                extra=chain.extra,
+            )
+        case "tron":
+            return TronNode(
+                folder, name=chain.name, block_ms=chain.block_ms, final_blocks=chain.final_blocks
+            )
+        case "ton":
+            return TonNode(
+                folder,
+                name=chain.name,
+                block_ms=chain.block_ms,
+                final_blocks=chain.final_blocks,
+                global_id=chain.network_id,
+            )

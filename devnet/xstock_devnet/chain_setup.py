@@ -11,7 +11,7 @@ from typing import Any, Final
 from xstock_chains.ports import AssetOrder, Deployment, DeploymentOrder, DeployStep, StepState
 from xstock_chains.profiles import PROFILES, open_deployment, open_reader, read_network_id
 from xstock_chains.registry import Registry
-from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS
+from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, Amount
 from xstock_core.ids import Address32
 from xstock_devnet.plan import THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed
@@ -136,11 +136,15 @@ async def read_token_facts(
         raise Transient("SUPPLY_UNREAD", text, {"chain": chain.name})
     facts = {}
     for supply in reading.supplies:
-        unit = 10 ** (supply.decimals - SHARE_DECIMALS)
         circulating = supply.token_units - supply.bridge_inventory_units
-        shares, residue = divmod(circulating, unit)
+        units = Amount(circulating, supply.decimals, supply.asset)
+        shares, residue = units.convert(SHARE_DECIMALS)
         facts[symbols[supply.asset]] = TokenFacts(
-            shares, residue, supply.multiplier, supply.multiplier_epoch, reading.block.number
+            shares.units,
+            residue.units,
+            supply.multiplier,
+            supply.multiplier_epoch,
+            reading.block.number,
         )
     return facts
 

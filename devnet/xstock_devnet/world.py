@@ -229,6 +229,7 @@ class World:
             for url in self.node_urls(chain.name)
             for word in ("--upstream", f"{chain.name}={url}")
         ]
+        upstreams += [f"--family={chain.name}={chain.family}" for chain in self.chains]
         child = self.child("proxy", "xstock_devnet.proxy", {}, "--port", str(port), *upstreams)
         await self.supervisor.start(Service(child, http_health(f"{self.proxy.base_url}/healthz")))
 
@@ -254,7 +255,10 @@ class World:
 
     async def _fund(self) -> None:
         """Gas money for whoever sends on a chain."""
-        names: list[tuple[str, Purpose]] = [("relayer", "relayer"), *((name, "holder") for name in self._holder_names())]
+        names: list[tuple[str, Purpose]] = [
+            ("relayer", "relayer"),
+            *((name, "holder") for name in self._holder_names()),
+        ]
         await asyncio.gather(
             *(
                 fund_accounts(

@@ -155,11 +155,16 @@ def _agreement(on_chains: Iterable[bridge_pb2.SupplyOnChain]) -> str:
     for chain in on_chains:
         if not chain.reading:
             words.append("not read yet")
-        elif int(chain.reading) != chain.ledger_at_reading * 10 ** (
-            chain.decimals - SHARE_DECIMALS
-        ):
+        elif not _same_amount(chain):
             words.append(f"chain {chain.chain} differs")
     return ", ".join(dict.fromkeys(words)) or "yes"
+
+
+def _same_amount(chain: bridge_pb2.SupplyOnChain) -> bool:
+    """Token units against units of 10^-8 share, whichever of the two is finer."""
+    finer = chain.decimals - SHARE_DECIMALS
+    ledger: int = chain.ledger_at_reading * 10 ** max(0, finer)
+    return int(chain.reading) * 10 ** max(0, -finer) == ledger
 
 
 async def _chain_names(bridge: Bridge) -> dict[int, str]:
