@@ -164,7 +164,8 @@ def _same_amount(chain: bridge_pb2.SupplyOnChain) -> bool:
     """Token units against units of 10^-8 share, whichever of the two is finer."""
     finer = chain.decimals - SHARE_DECIMALS
     ledger: int = chain.ledger_at_reading * 10 ** max(0, finer)
-    return int(chain.reading) * 10 ** max(0, -finer) == ledger
+    reading: int = int(chain.reading) * 10 ** max(0, -finer)
+    return reading == ledger
 
 
 async def _chain_names(bridge: Bridge) -> dict[int, str]:
