@@ -131,8 +131,9 @@ class ChainEntry(_Entry):
     name: Name
     domain: ChainDomain
     family: Family
-    network_id: Annotated[int, Field(ge=1, le=2**63 - 1)]
-    """The chain's own id in signatures (EVM and Tron: chain id; TON: global id)."""
+    network_id: Annotated[int, Field(ge=-(2**31), le=2**63 - 1)]
+    """The chain's own id in signatures (EVM and Tron: chain id; TON: global id, which is
+    negative on its public networks)."""
     genesis_hash: Hash32
     finality: Annotated[str, AfterValidator(_finality)]
     block_time_ms: Annotated[int, Field(ge=1, le=600_000)]
@@ -144,6 +145,8 @@ class ChainEntry(_Entry):
 
     @model_validator(mode="after")
     def _one_in_use(self) -> Self:
+        if self.network_id == 0 or (self.network_id < 0 and self.family != "ton"):
+            raise ValueError(f"network_id {self.network_id} is none; only TON's are negative")
         if self.bridges or self.family != "ton":
             _check_one_in_use("bridges", self.bridges)
         if (self.family == "ton") == bool(self.bridges):
