@@ -1,5 +1,6 @@
 """The client of the proxy's admin API: how tests and the demo put faults in and take them out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,11 @@ class ProxyAdmin:
     ) -> int:
         """Put a fault in force and return its id; raises ValueError if the proxy refuses it."""
         target = {"identity": identity, "chain": chain, "provider": provider}
-        answer = await self._ask(
-            "POST", "/admin/faults", {**target, "fault": fault, "params": params}
-        )
-        return int(answer["id"])
+        return int((await self.put({**target, "fault": fault, "params": params}))["id"])
+
+    async def put(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a fault in force and return it as it is; raises ValueError if the proxy refuses."""
+        return dict(await self._ask("POST", "/admin/faults", dict(request)))
 
     async def lift(self, **wanted: str | int) -> int:
         """Lift faults by id, identity, chain, provider, fault (none given: all); say how many."""
