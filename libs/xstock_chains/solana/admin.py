@@ -15,7 +15,7 @@ from xstock_chains.solana.blocks import CONFIRMED, FINALIZED
 from xstock_chains.solana.chain import FAMILY, SolanaAsset, SolanaChain
 from xstock_chains.solana.errors import RpcFault
 from xstock_chains.solana.mint import EXT_TRANSFER_HOOK, facts_hash_input, multisig_data, parse_mint
-from xstock_chains.solana.programs import DECIMALS, TOKEN_2022
+from xstock_chains.solana.programs import DECIMALS, SYSTEM, TOKEN_2022
 from xstock_chains.solana.rpc import (
     Account,
     Call,
@@ -32,8 +32,6 @@ from xstock_runtime.hashing import keccak256
 _NODE_REMEDY: Final = "give the address of a node of this chain, or correct the registry"
 _GUARDS_REMEDY: Final = "make the registry's guards, threshold and multisig those of the chain"
 _ACCOUNTS_A_CALL: Final = 100
-_LANE_LAMPORTS_MIN: Final = 5_000_000
-"""A release costs its marker's rent and often a token account: about three million lamports."""
 
 
 class SolanaAdmin:
@@ -105,11 +103,12 @@ class SolanaAdmin:
         return CheckResult("guards", right, expected, found, _GUARDS_REMEDY)
 
     def _lane(self, account: Account | None) -> CheckResult:
+        """A wallet, funded or not: an empty one stops the relayer, and nobody else's start."""
         lamports = 0 if account is None else account.lamports
-        remedy = f"send {show(self.chain.lane_key)} some SOL: it pays markers and fees"
-        expected = f"at least {_LANE_LAMPORTS_MIN} lamports"
-        enough = lamports >= _LANE_LAMPORTS_MIN
-        return CheckResult("lane key", enough, expected, str(lamports), remedy)
+        remedy = "register the relayer's own key; a program's account cannot pay or sign"
+        right = account is None or (account.owner == SYSTEM and not account.data)
+        found = f"{'a wallet' if right else 'a program account'} with {lamports} lamports"
+        return CheckResult("lane key", right, "a wallet", found, remedy)
 
     def _mint(self, asset: SolanaAsset, account: Account | None) -> Sequence[CheckResult]:
         remedy = f"correct the registry's token of {asset.symbol}"
@@ -129,14 +128,13 @@ class SolanaAdmin:
         ).hex()
         expected = asset.reference.facts_hash.hex()
         hook = mint.extensions.get(EXT_TRANSFER_HOOK, bytes(64))[32:]
-        decimals = str(mint.decimals)
         return [
             CheckResult(f"{asset.symbol} authority", authority == wanted, wanted, authority, give),
             CheckResult(
                 f"{asset.symbol} decimals",
-                decimals == str(DECIMALS),
+                mint.decimals == DECIMALS,
                 str(DECIMALS),
-                decimals,
+                str(mint.decimals),
                 remedy,
             ),
             CheckResult(f"{asset.symbol} facts", facts == expected, expected, facts, remedy),

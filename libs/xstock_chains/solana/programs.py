@@ -135,3 +135,69 @@ def ata_of(owner: bytes, mint: bytes) -> bytes:
 def is_on_curve(key: bytes) -> bool:
     """Whether a key may be somebody's ed25519 public key; program-derived addresses are not."""
     return bool(Pubkey.from_bytes(key).is_on_curve())
+
+
+def create_with_seed(
+    payer: bytes, account: bytes, seed: bytes, lamports: int, space: int
+) -> Instruction:
+    """CreateAccountWithSeed for the token program, base and payer being one key."""
+    data = struct.pack("<I", 3) + payer + struct.pack("<Q", len(seed)) + seed
+    data += struct.pack("<QQ", lamports, space) + TOKEN_2022
+    accounts = (Meta(payer, signer=True, writable=True), Meta(account, writable=True))
+    return Instruction(SYSTEM, accounts, data)
+
+
+def initialize_multisig(account: bytes, threshold: int, members: tuple[bytes, ...]) -> Instruction:
+    """InitializeMultisig2."""
+    accounts = (Meta(account, writable=True), *(Meta(key) for key in members))
+    return Instruction(TOKEN_2022, accounts, bytes((INITIALIZE_MULTISIG_2, threshold)))
+
+
+def initialize_mint(mint: bytes, authority: bytes, freezer: bytes) -> Instruction:
+    """InitializeMint2 with 8 decimals."""
+    data = bytes((INITIALIZE_MINT_2, DECIMALS)) + authority + b"\x01" + freezer
+    return Instruction(TOKEN_2022, (Meta(mint, writable=True),), data)
+
+
+def set_mint_authority(mint: bytes, now: bytes, then: bytes) -> Instruction:
+    """SetAuthority MintTokens."""
+    data = bytes((SET_AUTHORITY, AUTHORITY_MINT, 1)) + then
+    return Instruction(TOKEN_2022, (Meta(mint, writable=True), Meta(now, signer=True)), data)
+
+
+def set_pause(mint: bytes, authority: bytes, *, paused: bool) -> Instruction:
+    """Pause or Resume of the pausable extension."""
+    accounts = (Meta(mint, writable=True), Meta(authority, signer=True))
+    return Instruction(TOKEN_2022, accounts, bytes((44, 1 if paused else 2)))
+
+
+def xstock_extensions(
+    *,
+    mint: bytes,
+    issuer: bytes,
+    pauser: bytes,
+    creator: bytes,
+    multiplier: bytes,
+    name: str,
+    symbol: str,
+) -> tuple[list[Instruction], list[Instruction]]:
+    """(before, after InitializeMint2): the extensions that xStocks have. `multiplier` is the
+    little-endian f64; the metadata is written by `creator`, who has the mint's authority then."""
+    on_mint = (Meta(mint, writable=True),)
+    fields = b"".join(
+        struct.pack("<I", len(part)) + part for part in (name.encode(), symbol.encode(), b"")
+    )
+    data = (
+        bytes((39, 0)) + issuer + mint,
+        bytes((35,)) + issuer,
+        bytes((28, 0, 1)),
+        bytes((36, 0)) + issuer + bytes(32),
+        bytes((43, 0)) + issuer + multiplier,
+        bytes((44, 0)) + pauser,
+    )
+    metadata = Instruction(
+        TOKEN_2022,
+        (Meta(mint, writable=True), Meta(issuer), Meta(mint), Meta(creator, signer=True)),
+        sha256(b"spl_token_metadata_interface:initialize_account").digest()[:8] + fields,
+    )
+    return [Instruction(TOKEN_2022, on_mint, one) for one in data], [metadata]
