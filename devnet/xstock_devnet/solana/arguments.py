@@ -9,7 +9,7 @@ from solders.hash import Hash
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
-from solders.transaction import VersionedTransaction
+from solders.transaction import SanitizeError, VersionedTransaction
 
 from xstock_devnet.solana.chain import Block, Chain
 from xstock_devnet.solana.errors import (
@@ -66,6 +66,10 @@ class Arguments:
         value = self.options.get(name)
         return otherwise if value is None else value
 
+    def mapping(self, name: str) -> dict[str, Json] | None:
+        """Return an option that is an object, None if it is not given."""
+        return None if (value := self.option(name)) is None else mapping(value)
+
     def commitment(self, name: str = "commitment", otherwise: str = "finalized") -> str:
         """Return the commitment asked for; `finalized` where none is."""
         value = self.option(name, otherwise)
@@ -103,6 +107,13 @@ def whole(value: Json) -> int:
     """Return a whole number that is not negative; raises RpcFailure for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise invalid_params(f"Invalid params: invalid type: {_kind(value)}, expected u64.")
+    return value
+
+
+def mapping(value: Json) -> dict[str, Json]:
+    """Return an object; raises RpcFailure for anything else."""
+    if not isinstance(value, dict):
+        raise invalid_params(f"Invalid params: invalid type: {_kind(value)}, expected a map.")
     return value
 
 
@@ -145,7 +156,7 @@ def transaction_of(text: str, encoding: str) -> tuple[VersionedTransaction, byte
         raise invalid_params(f"failed to deserialize {TRANSACTION_TYPE}: unsupported version")
     try:
         transaction.sanitize()
-    except ValueError as error:
+    except SanitizeError as error:
         raise invalid_params(
             "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
         ) from error

@@ -27,13 +27,19 @@ from xstock_devnet.solana.machine import (
     Outcome,
     cost_units,
 )
-from xstock_devnet.solana.programs import SYSTEM_PROGRAM
+from xstock_devnet.solana.programs import (
+    NATIVE_MINT,
+    NATIVE_MINT_BYTES,
+    SYSTEM_PROGRAM,
+    TOKEN_PROGRAM,
+)
 from xstock_runtime.clock import Clock, Randomness
 
 BLOCKHASH_AGE_MAX = 150
 LANDED_PER_BLOCK_MAX = 1_000
 FAUCET_LAMPORTS = 500_000_000 * 10**9
 GENESIS_LAMPORTS = 10_000_000 * 10**9
+RENT_FOR_MINT = 1_461_600
 GENESIS_HASH = Hash(hashlib.sha256(b"xstock local solana").digest())
 FAUCET = Keypair.from_seed(hashlib.sha256(b"xstock local solana: faucet").digest())
 LEADER = Keypair.from_seed(hashlib.sha256(b"xstock local solana: leader").digest())
@@ -129,6 +135,8 @@ class Chain:
         funds = dict.fromkeys(genesis_accounts, GENESIS_LAMPORTS)
         for key, lamports in {FAUCET.pubkey(): FAUCET_LAMPORTS, **funds}.items():
             self.book.put(0, key, Account(lamports, b"", SYSTEM_PROGRAM))
+        native = Account(RENT_FOR_MINT, NATIVE_MINT_BYTES, TOKEN_PROGRAM)
+        self.book.put(0, NATIVE_MINT, native)
         self.book.put(0, LEADER.pubkey(), Account(10**9, b"", SYSTEM_PROGRAM))
 
     # ---- what a commitment sees

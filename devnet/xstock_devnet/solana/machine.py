@@ -12,7 +12,6 @@ from typing import cast
 from solders.account import Account
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
-from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import (
     FailedTransactionMetadata,
@@ -39,6 +38,8 @@ ACCOUNT_OVERHEAD_BYTES = 64
 LOOKUP_TABLE_HEADER_BYTES = 56
 SET_COMPUTE_UNIT_LIMIT = 2
 SET_COMPUTE_UNIT_PRICE = 3
+CHARGED = frozenset({"InstructionError", "InsufficientFundsForRent"})
+"""Errors of transactions that ran: they take the fee. With any other one it is in no block."""
 COMPUTE_UNITS_MAX = 1_400_000
 LAMPORTS_PER_SIGNATURE = 5_000
 
@@ -108,8 +109,8 @@ class Loaded:
             data = bytes(instruction.data)
             if self.keys[instruction.program_id_index] != COMPUTE_BUDGET_PROGRAM:
                 continue
-            if len(data) == 9 and data[0] == SET_COMPUTE_UNIT_PRICE:
-                return int.from_bytes(data[1:], "little")
+            if len(data) >= 9 and data[0] == SET_COMPUTE_UNIT_PRICE:
+                return int.from_bytes(data[1:9], "little")
         return 0
 
     @cached_property
@@ -126,9 +127,9 @@ class Loaded:
         for instruction in self.message.instructions:
             program = self.keys[instruction.program_id_index]
             data = bytes(instruction.data)
-            asked = len(data) == 5 and data[0] == SET_COMPUTE_UNIT_LIMIT
+            asked = len(data) >= 5 and data[0] == SET_COMPUTE_UNIT_LIMIT
             if program == COMPUTE_BUDGET_PROGRAM and asked:
-                return min(COMPUTE_UNITS_MAX, int.from_bytes(data[1:], "little"))
+                return min(COMPUTE_UNITS_MAX, int.from_bytes(data[1:5], "little"))
             granted += 3_000 if program in BUILTIN_PROGRAMS else 200_000
         return min(COMPUTE_UNITS_MAX, granted)
 
@@ -256,7 +257,8 @@ def _outcome(
     if isinstance(answer, FailedTransactionMetadata):
         error = json.loads(answer.to_json())["err"]
         meta = answer.meta()
-        landed = meta.signature() != Signature.default()
+        ran = isinstance(error, dict) and not CHARGED.isdisjoint(error)
+        landed = ran and meta.fee() > 0
     else:
         error, landed = None, True
         meta = answer.meta() if isinstance(answer, SimulatedTransactionInfo) else answer

@@ -8,7 +8,7 @@ import base58
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from xstock_devnet.solana.arguments import Arguments, key_of, keys_of, whole
+from xstock_devnet.solana.arguments import Arguments, key_of, keys_of, mapping, whole
 from xstock_devnet.solana.chain import Block, Chain
 from xstock_devnet.solana.errors import Json, invalid_params
 from xstock_devnet.solana.methods_chain import Method, in_context
@@ -129,7 +129,7 @@ def _program_accounts(chain: Chain, params: Json) -> Json:
     arguments = Arguments(params, 1, 1)
     program = arguments.key(0)
     block = arguments.block(chain)
-    filters = arguments.option("filters", [])
+    filters = [mapping(wanted) for wanted in arguments.option("filters", [])]
     found = [
         {"account": _shown(arguments, held, "binary"), "pubkey": str(key)}
         for key in chain.book.changed_keys()
@@ -145,16 +145,19 @@ def _rent_exemption(chain: Chain, params: Json) -> Json:
     return chain.book.vm.minimum_balance_for_rent_exemption(size)
 
 
-def _passes(data: bytes, wanted: Json) -> bool:
+def _passes(data: bytes, wanted: dict[str, Json]) -> bool:
     """Tell whether account data passes one filter; raises RpcFailure for an unknown one."""
     if "dataSize" in wanted:
         return len(data) == whole(wanted["dataSize"])
     if "memcmp" not in wanted:
         raise invalid_params("Invalid params: expected one of `dataSize`, `memcmp`.")
-    compared = wanted["memcmp"]
-    coded = compared["bytes"]
+    compared = mapping(wanted["memcmp"])
+    coded = str(compared.get("bytes", ""))
     base64_coded = compared.get("encoding") == "base64"
-    expected = base64.b64decode(coded) if base64_coded else base58.b58decode(coded)
+    try:
+        expected = base64.b64decode(coded) if base64_coded else base58.b58decode(coded)
+    except ValueError as error:
+        raise invalid_params("Invalid params: invalid memcmp bytes.") from error
     offset = whole(compared.get("offset"))
     return data[offset : offset + len(expected)] == expected
 
@@ -190,6 +193,6 @@ def _shown(arguments: Arguments, held: Account | None, otherwise: str) -> Json:
             f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base64`,"
             " `base58`, `jsonParsed`, `base64+zstd`."
         )
-    window = arguments.option("dataSlice")
+    window = arguments.mapping("dataSlice")
     slice_ = None if window is None else (whole(window.get("offset")), whole(window.get("length")))
     return None if held is None else shown_account(held, encoding, slice_)

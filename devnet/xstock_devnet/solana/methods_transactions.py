@@ -116,7 +116,7 @@ def _simulate(chain: Chain, renderer: Renderer, params: Json) -> Json:
     if arguments.option("innerInstructions", otherwise=False) and outcome.landed:
         result["innerInstructions"] = inner_instructions(loaded, outcome, parsed=True)
     result["accounts"] = _accounts_after(
-        chain, arguments.option("accounts"), loaded, outcome, block
+        chain, arguments.mapping("accounts"), loaded, outcome, block
     )
     return in_context(block, result)
 
@@ -154,7 +154,11 @@ def _simulation_result(renderer: Renderer, loaded: Loaded, outcome: Outcome) -> 
 
 
 def _accounts_after(
-    chain: Chain, wanted: Json, loaded: Loaded, outcome: Outcome, block: Block
+    chain: Chain,
+    wanted: dict[str, Json] | None,
+    loaded: Loaded,
+    outcome: Outcome,
+    block: Block,
 ) -> Json:
     """Return the accounts asked for as the simulation left them."""
     if wanted is None:

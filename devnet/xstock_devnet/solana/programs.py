@@ -12,6 +12,9 @@ MEMO_PROGRAMS = frozenset(
         Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"),
     }
 )
+NATIVE_MINT = Pubkey.from_string("So11111111111111111111111111111111111111112")
+NATIVE_MINT_BYTES = bytes(44) + bytes([9, 1]) + bytes(36)
+"""Wrapped SOL as every chain has it from the start: no authority, 9 decimals, initialised."""
 COMPUTE_BUDGET_PROGRAM = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 LOOKUP_TABLE_PROGRAM = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111")
 UPGRADEABLE_LOADER = Pubkey.from_string("BPFLoaderUpgradeab1e11111111111111111111111")
