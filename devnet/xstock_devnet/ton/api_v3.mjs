@@ -83,6 +83,16 @@ export class ApiV3 {
     return chosen.flatMap((block) => [block, ...block.shards.map((seqno) => shardBlocks[seqno])]);
   }
 
+  /** The blocks a request can mean, found by number where it gives one. */
+  numbered({ workchain, seqno }, query) {
+    const mcSeqno = query.seqno('mc_seqno');
+    if (workchain === undefined || seqno === undefined || mcSeqno !== undefined) {
+      return this.committedBlocks(mcSeqno);
+    }
+    const blocks = workchain === 0 ? this.chain.shardBlocks : this.chain.masterBlocks;
+    return [blocks[seqno]].filter((block) => block !== undefined && block.mcSeqno !== null);
+  }
+
   blocks(query) {
     const page = query.page();
     const wanted = {
@@ -93,7 +103,7 @@ export class ApiV3 {
       file: query.hash('file_hash'),
     };
     const within = ranges(query, (block) => BigInt(block.genUtime), (block) => block.startLt);
-    const found = this.committedBlocks(query.seqno('mc_seqno')).filter(
+    const found = this.numbered(wanted, query).filter(
       (block) =>
         same(wanted.workchain, block.workchain) &&
         same(wanted.shard, SHARD) &&
@@ -116,8 +126,10 @@ export class ApiV3 {
     const seqno = query.seqno('seqno');
     const block = this.chain.masterBlocks[seqno ?? -1];
     if (block === undefined) throw new ApiError(404, 'blocks not found');
-    const shards = this.chain.shardBlocks.filter((each) => (each.mcSeqno ?? seqno + 1) <= seqno);
-    return { blocks: [renderBlock(this.chain, shards[shards.length - 1])] };
+    let at = seqno;
+    while (this.chain.masterBlocks[at].shards.length === 0) at -= 1;
+    const last = this.chain.shardBlocks[this.chain.masterBlocks[at].shards.at(-1)];
+    return { blocks: [renderBlock(this.chain, last)] };
   }
 
   // ------------------------------------------------------------------ transactions

@@ -30,6 +30,7 @@ export const SHARD = '8000000000000000';
 export const ZERO_HASH = Buffer.alloc(32).toString('base64');
 
 const LT_STEP = 1_000_000n;
+const MASTER_LTS = 4n;
 const BLOCK_GAS_SOFT_LIMIT = 10_000_000n;
 const TURN_MS = 20;
 const GETTER_GAS = 10_000_000n;
@@ -451,6 +452,8 @@ export class Chain {
       const hashOf = (cell) => (cell === null ? null : base64(cell.hash()));
       const summary = { status, balance, codeHash: hashOf(code), dataHash: hashOf(data) };
       this.knownStates.set(stateHash, summary);
+      // cells take many times the room of the bytes; most accounts are not looked at again
+      after.unpacked = undefined;
     }
     this.shardBlocks.push(block);
     const old = this.shardBlocks[seqno - UNDO_BLOCKS];
@@ -467,14 +470,17 @@ export class Chain {
     const seqno = this.masterBlocks.length;
     const previous = this.tip();
     const committed = shardSeqnos.map((number) => this.shardBlocks[number]);
-    const last = committed[committed.length - 1];
+    // as on the network: after all it commits, before all that it does not
+    const reached = committed[committed.length - 1]?.endLt ?? 0n;
+    const least = previous?.startLt ?? 0n;
+    const startLt = reached < least ? least : (reached / LT_STEP + 1n) * LT_STEP;
     const roots = committed.map((block) => block.rootHash);
     this.masterBlocks.push({
       workchain: -1,
       seqno,
       genUtime: Math.max(this.time(), previous?.genUtime ?? 0),
-      startLt: last?.startLt ?? previous?.endLt ?? 0n,
-      endLt: last?.endLt ?? previous?.endLt ?? 0n,
+      startLt,
+      endLt: startLt + MASTER_LTS,
       mcSeqno: seqno,
       masterRef: Math.max(0, seqno - 1),
       rootHash: digest('root', this.epoch, 'mc', seqno, previous?.rootHash, ...roots),

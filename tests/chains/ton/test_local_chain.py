@@ -123,6 +123,28 @@ async def test_message__bouncing_to_an_account_without_code__comes_back(chain: L
     assert 99 * TON < await chain.balance(wallet.address) < 100 * TON
 
 
+async def test_masterchain_block__its_logical_time__parts_what_it_commits_from_the_rest(
+    chain: LocalChain,
+) -> None:
+    wallet = await chain.funded_wallet(19)
+    for seqno in range(4):
+        await chain.send(wallet.transfer(seqno, []))
+        await chain.mine()
+        await chain.mine()
+        block = (await chain.get("masterchainInfo"))["last"]
+        last = (await chain.transactions(wallet.address))[-1]
+        assert int(last["lt"]) < int(block["start_lt"])
+        await chain.mine()
+    shards = (await chain.get("masterchainBlockShardState", ("seqno", block["seqno"])))["blocks"]
+    listed = (await chain.get("masterchainBlockShards", ("seqno", block["seqno"])))["blocks"]
+    assert [each for each in listed if each["workchain"] == 0] == shards
+    await chain.send(wallet.transfer(4, []))
+    await chain.mine()
+    (pending,) = await chain.pending(wallet.address)
+    head = (await chain.get("masterchainInfo"))["last"]
+    assert int(pending["lt"]) > int(head["start_lt"])
+
+
 async def test_log__external_out_message__is_listed_by_destination_null(chain: LocalChain) -> None:
     wallet = await chain.funded_wallet(6)
     body = builder().store_uint(0xAC392598, 32).end_cell()
