@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xstock_chains.evm.address import checksummed, parse_text, to_wire
-from xstock_chains.evm.builder import bridge_out
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.reader import eth_call
 from xstock_chains.evm.rpc import Rpc, RpcFault, data_of
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import BurnRequest, PreparedTx, SendSlot
 from xstock_chains.solidity.abi import address_word, selector
+from xstock_chains.solidity.burns import approve_head, bridge_out
 from xstock_core.ids import Address32
 from xstock_core.observation import TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -107,7 +107,7 @@ class EvmHolder:
         token = next((one for one in self._chain.tokens if one.asset == wanted.asset), None)
         if token is None or parse_text(str(transaction["to"]), "to") != token.address:
             raise _unexpected("to", transaction["to"], "the token of the asset that is burned")
-        head = selector("approve(address,uint256)") + to_wire(self._chain.bridge.address)
+        head = approve_head(self._chain.bridge.address)
         data = bytes(transaction["data"])
         if len(data) != len(head) + 32 or not data.startswith(head):
             raise _unexpected("data", data.hex(), "an approval of the bridge in use")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from xstock_chains.evm.address import checksummed, to_wire
-from xstock_chains.evm.builder import bridge_out
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.holder import EvmHolder
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import BurnRequest
 from xstock_chains.solidity.abi import selector
+from xstock_chains.solidity.burns import bridge_out
 from xstock_chains.solidity.contracts import BridgeContract, TokenContract
 from xstock_core.ids import Domain, asset_id
 from xstock_core.message import Kind
