@@ -62,7 +62,7 @@ class TronChain:
         """Endow the faucet and make the genesis block; anvil must have this chain's id."""
         header, identity, endowment = witness.genesis(self.faucet)
         await self.evm.set_balance(self.faucet, witness.GENESIS_SUN)
-        self._ledger = Ledger(await self.evm.height(), {self.faucet: Account(0)})
+        self._ledger = Ledger(await self.evm.height(), {self.faucet: Account(self.now_ms())})
         executed = Executed(endowment, Outcome("SUCCESS", is_vm=False))
         self.blocks = [Block(header, identity, b"", (executed,), self._ledger)]
         await self._make_block()

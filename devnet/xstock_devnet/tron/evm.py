@@ -23,6 +23,8 @@ GAS_PER_ENERGY = 3
 GAS_PER_DATA_BYTE = 16
 GAS_INTRINSIC = 21_000
 CODE_DEPOSIT_PER_BYTE = 200
+TRACED_LIMIT = 1_000_000
+"""Up to this energy limit the step at which energy ran out is worth tracing."""
 TRACE_STEPS = {"disableStack": True, "disableMemory": True, "disableStorage": True}
 TRACE_CALLS = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 INVALID_OPCODE_TEXTS = ("invalid opcode", "invalidfeopcode", "opcodenotfound", "notactivated")
@@ -176,8 +178,8 @@ class Evm:
     ) -> Execution:
         """Return what a call would do in the state at an anvil height, or now.
 
-        `energy_limit` None is a constant call's. Energy is not traced where anvil's gas already
-        ran out: the limit is gone then.
+        `energy_limit` None is a constant call's. Where even anvil's gas ran out the limit is gone,
+        and a large one is not traced step by step.
         """
         gas = GAS_FOR_CALLS if energy_limit is None else _gas(energy_limit, call.data)
         limit = GAS_FOR_CALLS if energy_limit is None else energy_limit
@@ -186,7 +188,8 @@ class Evm:
         frame = await self.ask("debug_traceCall", request, _tag(at), {**TRACE_CALLS, **overrides})
         status = _status(frame)
         output = bytes.fromhex(frame.get("output", "0x")[2:])
-        if status in ("SUCCESS", "REVERT", "ILLEGAL_OPERATION"):
+        affordable = status == "OUT_OF_ENERGY" and limit <= TRACED_LIMIT
+        if status in ("SUCCESS", "REVERT", "ILLEGAL_OPERATION") or affordable:
             trace = await self.ask(
                 "debug_traceCall", request, _tag(at), {**TRACE_STEPS, **overrides}
             )

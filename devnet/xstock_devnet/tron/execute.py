@@ -191,7 +191,7 @@ class Executor:
             bill.net_fee,
             bill.other_fee,
             logs=tuple(logs_of(execution.frame)) if execution.succeeded else (),
-            internal=tuple(_internal_of(transaction, execution)),
+            internal=tuple(internal_of(transaction, execution)),
         )
         contracts = ledger.contracts
         if creation and execution.succeeded:
@@ -267,7 +267,8 @@ def _frame_logs(frame: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _frame_logs(inner)
 
 
-def _internal_of(transaction: Transaction, execution: Execution) -> Iterator[Mapping[str, Any]]:
+def internal_of(transaction: Transaction, execution: Execution) -> Iterator[Mapping[str, Any]]:
+    """Yield the calls and creations inside an execution, those without effect marked rejected."""
     frames = _inner(execution.frame, rejected=not execution.succeeded)
     for number, (frame, rejected) in enumerate(frames):
         seed = transaction.id + number.to_bytes(4, "big")

@@ -112,6 +112,14 @@ SCHEMAS: dict[str, dict[str, Field]] = {
         "stateMutability": Field(8, "enum", "StateMutability"),
     },
     "Param": {"indexed": Field(1, "bool"), "name": Field(2, "text"), "type": Field(3, "text")},
+    "Block": {
+        "transactions": Field(1, "message", "Transaction", repeated=True),
+        "block_header": Field(2, "message", "BlockHeader"),
+    },
+    "BlockHeader": {
+        "raw_data": Field(1, "message", "BlockRaw"),
+        "witness_signature": Field(2, "bytes"),
+    },
     "BlockRaw": {
         "timestamp": Field(1, "int"),
         "txTrieRoot": Field(2, "bytes"),

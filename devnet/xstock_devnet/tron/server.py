@@ -18,6 +18,7 @@ from xstock_devnet.tron import witness
 from xstock_devnet.tron.chain import ChainError, ChainOptions, TronChain
 from xstock_devnet.tron.control import Control
 from xstock_devnet.tron.evm import Evm
+from xstock_devnet.tron.jsonrpc import JsonRpc
 from xstock_devnet.tron.wallet import FULL, SOLID, JavaError, Wallet
 from xstock_runtime.clock import Clock
 
@@ -33,7 +34,11 @@ FULL_ONLY = frozenset(
         *("listnodes",),
     }
 )
+JSON_RPC = {"/jsonrpc": FULL, "/solidity/jsonrpc": SOLID}
+"""The solidity interface's JSON-RPC is a port of its own in java-tron, a path here."""
 BLOCK_GAS_LIMIT = 10_000_000_000
+FASTJSON_FAILURE = "class com.alibaba.fastjson.JSONException : expect ':' at 0, actual \x1a"
+"""java-tron's words for one malformed body, given for any."""
 JETTY_PAGE = """<html>
 <head>
 <meta http-equiv="Content-Type" content="text/html;charset=ISO-8859-1"/>
@@ -44,7 +49,7 @@ JETTY_PAGE = """<html>
 <tr><th>URI:</th><td>{path}</td></tr>
 <tr><th>STATUS:</th><td>405</td></tr>
 <tr><th>MESSAGE:</th><td>HTTP method {method} is not supported by this URL</td></tr>
-<tr><th>SERVLET:</th><td>org.eclipse.jetty.servlet.ServletHandler$Default404Servlet</td></tr>
+<tr><th>SERVLET:</th><td>org.eclipse.jetty.servlet.ServletHandler$Default404Servlet-68e47e7</td></tr>
 </table>
 <hr/><a href="https://eclipse.org/jetty">Powered by Jetty:// 9.4.53.v20231009</a><hr/>
 
@@ -77,6 +82,7 @@ class TronService:
         self.chain = TronChain(self._evm, clock, options)
         self._control = Control(self.chain, clock, automine=automine)
         self._wallet = Wallet(self.chain).methods()
+        self._json_rpc = JsonRpc(self.chain)
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int) -> int:
@@ -120,6 +126,12 @@ class TronService:
             return web.Response(
                 status=500, text="the local chain stopped making blocks; see its log"
             )
+        if request.path in JSON_RPC:
+            answer = await self._json_rpc.answer(await request.text(), JSON_RPC[request.path])
+            text = json.dumps(answer, separators=(",", ":"))
+            return web.Response(
+                body=text.encode(), headers={"Content-Type": "application/json-rpc"}
+            )
         _, interface, name = f"{request.path}//".split("/", 3)[:3]
         side = {"wallet": FULL, "walletsolidity": SOLID}.get(interface)
         method = self._wallet.get(name)
@@ -128,7 +140,7 @@ class TronService:
             return _not_served(request)
         try:
             body = await _wallet_body(request, name)
-            answer: Any = await method(body, side)
+            answer = await method(body, side)
         except JavaError as error:
             answer = {"Error": str(error)}
         return _java_json(answer)
@@ -144,7 +156,7 @@ async def _wallet_body(request: web.Request, name: str) -> Mapping[str, Any]:
     except ValueError as error:
         if name in BODILESS:
             return {}
-        raise JavaError(f"class com.alibaba.fastjson.JSONException : {error}") from error
+        raise JavaError(FASTJSON_FAILURE) from error
 
 
 def _json_body(text: str) -> Mapping[str, Any]:

@@ -100,7 +100,7 @@ def info_json(executed: Executed, block: Block, *, visible: bool) -> Json:
             "result": "FAILED" if outcome.failed else "",
             "resMessage": outcome.message.encode().hex(),
             "internal_transactions": [
-                _internal_json(each, visible=visible) for each in outcome.internal
+                internal_json(each, visible=visible) for each in outcome.internal
             ],
             "packingFee": outcome.energy_fee + outcome.net_fee,
         }
@@ -118,7 +118,8 @@ def call_logs_json(logs: list[Mapping[str, Any]], *, visible: bool) -> list[Json
     return [_log_json(log, visible=visible) for log in logs]
 
 
-def _internal_json(internal: Mapping[str, Any], *, visible: bool) -> Json:
+def internal_json(internal: Mapping[str, Any], *, visible: bool) -> Json:
+    """Return what one contract asked of another."""
     value = internal["value"]
     return {
         "hash": internal["hash"].hex(),

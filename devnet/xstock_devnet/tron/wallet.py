@@ -13,7 +13,7 @@ from xstock_devnet.tron import model, protobuf, views
 from xstock_devnet.tron.address import SIZE, from_base58, of_contract
 from xstock_devnet.tron.chain import TronChain
 from xstock_devnet.tron.evm import Call, Execution
-from xstock_devnet.tron.execute import Refusal, failure_text, logs_of
+from xstock_devnet.tron.execute import Refusal, failure_text, internal_of, logs_of
 from xstock_devnet.tron.model import Block, Ledger, Transaction, transaction_of
 from xstock_devnet.tron.parameters import CHAIN_PARAMETERS
 from xstock_devnet.tron.protobuf import Message, ProtobufError
@@ -74,8 +74,8 @@ def address_in(body: Body, name: str) -> bytes:
     try:
         return from_base58(text) if visible(body) else bytes.fromhex(text)
     except ValueError:
-        column = json.dumps(dict(body)).find(text) + 1 if text else 1
-        raise JavaError(f"{JAVA_PARSE}{max(column, 1)}: INVALID hex String") from None
+        compact = json.dumps(dict(body), separators=(",", ":"))
+        raise JavaError(f"{JAVA_PARSE}{compact.find(text) + 1}: INVALID hex String") from None
 
 
 class Wallet:
@@ -279,12 +279,14 @@ class Wallet:
         if reverted:
             result["message"] = text_or_hex("REVERT opcode executed", visible=visible(body))
         logs = views.call_logs_json(logs_of(execution.frame), visible=visible(body))
+        inner = internal_of(transaction, execution)
+        internal = [views.internal_json(each, visible=visible(body)) for each in inner]
         shown = views.transaction_json(transaction, visible=visible(body), say_visible=True)
         return {
             "result": result,
             "energy_used": execution.energy,
             "constant_result": [execution.output.hex()],
-            **without_zeros({"logs": logs}),
+            **without_zeros({"logs": logs, "internal_transactions": internal}),
             "transaction": {"ret": [{"ret": "FAILED"} if reverted else {}], **shown},
         }
 
