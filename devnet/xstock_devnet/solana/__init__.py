@@ -8,11 +8,12 @@ answered when it was recorded. A dropped block takes its transactions, balances 
 with it, to the byte.
 
 What it leaves out: votes, stake, rewards other than the leader's fees, gossip, other nodes, durable
-nonces, and `jsonParsed` of token instructions (a real node falls back to the same raw form for
-programs it does not know). Compute units differ from mainnet's by the versions of the programs:
-LiteSVM carries newer, cheaper ones. State lives in memory.
+nonces, `jsonParsed` of token instructions and accounts (shown raw, as a node shows what it cannot
+parse), compressed account data (answered as plain base64). Compute units and log lines differ from
+mainnet's where LiteSVM carries newer programs. State lives in memory.
 
-The control API, `POST /devnet/<command>` with a JSON body: mine, automine, finalize,
-freeze_finality, reorg, drop_tx, break_finality, fund, warp, state, and for
-Solana alone prune (forget history below a slot) and behind (call itself unhealthy).
+The control API, `POST /devnet/<command>` with a JSON body: mine {blocks}, automine {on},
+finalize {}, freeze_finality {on}, reorg {depth}, drop_tx {tx}, break_finality {depth},
+fund {address, amount}, warp {seconds}, state {}; for Solana alone prune {below} (forget history
+before a slot) and behind {slots} (call itself unhealthy and refuse preflighted sends; 0: healthy).
 """

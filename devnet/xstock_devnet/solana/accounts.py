@@ -39,6 +39,9 @@ class AccountBook:
 
     def newest(self, key: Pubkey) -> Account | None:
         """Return an account as the newest block left it, None if there is none."""
+        versions = self._versions.get(key)
+        if versions is not None:
+            return versions[-1][1]
         program = self._programs.get(key)
         if program is not None:
             return program

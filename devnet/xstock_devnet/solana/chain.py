@@ -20,6 +20,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from xstock_devnet.solana.accounts import AccountBook
+from xstock_devnet.solana.errors import Json
 from xstock_devnet.solana.machine import (
     LAMPORTS_PER_SIGNATURE,
     Loaded,
@@ -57,7 +58,7 @@ class ChainSettings:
 
 @dataclass(slots=True, eq=False)
 class Landed:
-    """A transaction in a block, with what it did."""
+    """A transaction in a block, with what it did and, by encoding, how it was last shown."""
 
     loaded: Loaded
     outcome: Outcome
@@ -65,6 +66,7 @@ class Landed:
     height: int
     index: int
     cost: int
+    shown: dict[str, Json] = field(default_factory=dict)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -74,7 +76,7 @@ class Landed:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """One block; `changed` are the accounts that it touched, for taking it back."""
+    """One block; `total` counts all transactions up to and with its own."""
 
     slot: int
     height: int
@@ -83,6 +85,7 @@ class Block:
     previous: Hash
     unix_seconds: int
     landed: list[Landed] = field(default_factory=list)
+    total: int = 0
     leader_reward: int = 0
     leader_balance: int = 0
 
@@ -114,7 +117,6 @@ class Chain:
         self.pending: dict[str, Loaded] = {}
         self.landed: dict[str, Landed] = {}
         self.finality_frozen = False
-        self.landed_total = 0
         self.airdrops = 0
         self.behind_slots = 0
         self._clock = clock
@@ -302,6 +304,7 @@ class Chain:
                 self._land(loaded, block)
         self._reward(block)
         self._last_slot = max(self._last_slot, slot)
+        block.total = parent.total + len(block.landed)
         self.blocks.append(block)
         self._remember(block)
         self._advance_finality()
@@ -320,7 +323,6 @@ class Chain:
         self._by_message[bytes(loaded.message)] = entry
         for key in dict.fromkeys(loaded.keys):
             self._by_key.setdefault(key, []).append(entry)
-        self.landed_total += 1
 
     def _reward(self, block: Block) -> None:
         """Pay half of the base fees and all priority fees to the leader, as the protocol does."""
@@ -359,7 +361,7 @@ class Chain:
         keys = {key for key in keys if self.book.was_changed(key)}
         self.book.roll_back(base.slot, keys)
         del self.blocks[height + 1 :]
-        for block in dropped:
+        for block in reversed(dropped):
             self._forget(block)
         self.final_height = min(self.final_height, height)
         self._confirmed_floor = min(self._confirmed_floor, height)
@@ -369,9 +371,8 @@ class Chain:
     def _forget(self, block: Block) -> None:
         del self._by_slot[block.slot]
         del self._height_of[block.blockhash]
-        for entry in block.landed:
+        for entry in reversed(block.landed):
             del self.landed[entry.loaded.signature]
             del self._by_message[bytes(entry.loaded.message)]
             for key in dict.fromkeys(entry.loaded.keys):
-                self._by_key[key].remove(entry)
-            self.landed_total -= 1
+                self._by_key[key].pop()

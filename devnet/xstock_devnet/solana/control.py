@@ -98,7 +98,7 @@ def _state(service: "SolanaService", body: Body) -> Body:
     return {
         **_heights(service),
         "first_slot": chain.first_slot,
-        "transactions": chain.landed_total,
+        "transactions": chain.tip.total,
         "pending": len(chain.pending),
         "automine": service.automine,
         "finality_frozen": chain.finality_frozen,

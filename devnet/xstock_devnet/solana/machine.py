@@ -203,7 +203,7 @@ class Machine:
     def simulate(self, loaded: Loaded, slot: int) -> Outcome:
         """Say what a transaction would do right after the block of `slot`; nothing changes."""
         with self.book.seen_from(slot, loaded.keys):
-            before = [self.book.newest(key) for key in loaded.keys]
+            before = [self.book.at(key, slot) for key in loaded.keys]
             answer = self.book.vm.simulate_transaction(loaded.transaction)
         outcome = _outcome(answer, before)
         outcome.after = _after(answer, outcome, loaded, before)

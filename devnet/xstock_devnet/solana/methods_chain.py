@@ -47,7 +47,7 @@ def chain_methods(chain: Chain, renderer: Renderer) -> Mapping[str, Method]:
         "minimumLedgerSlot": lambda _: chain.first_slot,
         "getSlot": lambda params: Arguments(params, 0, 0).block(chain).slot,
         "getBlockHeight": lambda params: Arguments(params, 0, 0).block(chain).height,
-        "getTransactionCount": lambda _: chain.landed_total,
+        "getTransactionCount": lambda params: Arguments(params, 0, 0).block(chain).total,
         "getRecentPerformanceSamples": lambda _: [],
         "getEpochInfo": partial(_epoch_info, chain),
         "getLatestBlockhash": partial(_latest_blockhash, chain),
@@ -75,14 +75,13 @@ def _health(chain: Chain, params: Json) -> Json:
 
 def _epoch_info(chain: Chain, params: Json) -> Json:
     block = Arguments(params, 0, 0).block(chain)
-    count = sum(len(one.landed) for one in chain.blocks[: block.height + 1])
     return {
         "absoluteSlot": block.slot,
         "blockHeight": block.height,
         "epoch": block.slot // SLOTS_IN_EPOCH,
         "slotIndex": block.slot % SLOTS_IN_EPOCH,
         "slotsInEpoch": SLOTS_IN_EPOCH,
-        "transactionCount": count,
+        "transactionCount": block.total,
     }
 
 

@@ -15,12 +15,16 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 
 from xstock_devnet.solana.chain import LEADER, Block, Landed
-from xstock_devnet.solana.errors import Json, invalid_params, version_unsupported
+from xstock_devnet.solana.errors import Json, RpcFailure, invalid_params, version_unsupported
 from xstock_devnet.solana.machine import Loaded, Outcome
 from xstock_devnet.solana.programs import MEMO_PROGRAMS
 from xstock_devnet.solana.tokens import read_mint, read_token_account, shown_amount
 
 RENT_EPOCH_EXEMPT = 18_446_744_073_709_551_615
+BASE58_BYTES_MAX = 128
+BASE58_TOO_LONG = (
+    "Encoded binary (base 58) data should be less than 128 bytes, please use Base64 encoding."
+)
 ENCODINGS = frozenset({"json", "jsonParsed", "base58", "base64"})
 
 
@@ -41,11 +45,13 @@ class Renderer:
 
     def in_block(self, entry: Landed, encoding: str, highest: int | None) -> Json:
         """Return a transaction as `getBlock` with full details lists it."""
-        return {
-            "meta": self.meta(entry, parsed=encoding == "jsonParsed"),
-            "transaction": encoded_transaction(entry.loaded, encoding),
-            **_version(entry.loaded, highest),
-        }
+        shown = entry.shown.get(encoding)
+        if shown is None:
+            shown = entry.shown[encoding] = {
+                "meta": self.meta(entry, parsed=encoding == "jsonParsed"),
+                "transaction": encoded_transaction(entry.loaded, encoding),
+            }
+        return {**shown, **_version(entry.loaded, highest)}
 
     def accounts_only(self, entry: Landed, highest: int | None) -> Json:
         """Return a transaction as `getBlock` with `accounts` details lists it."""
@@ -170,6 +176,8 @@ def account(held: Account, encoding: str, data_slice: tuple[int, int] | None = N
     if data_slice is not None:
         data = data[data_slice[0] : data_slice[0] + data_slice[1]]
     if encoding in ("base58", "binary"):
+        if len(data) > BASE58_BYTES_MAX:
+            raise RpcFailure(-32600, BASE58_TOO_LONG)
         text = base58.b58encode(data).decode()
         shown: Json = text if encoding == "binary" else [text, "base58"]
     else:
