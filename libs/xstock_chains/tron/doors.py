@@ -65,7 +65,7 @@ def signer(key_file: Path) -> TronSigner:
     return TronSigner.from_file(key_file)
 
 
-def account(_registry: Registry, _which: Domain | str, signer: Signer, _purpose: str) -> Address32:
+def account(signer: Signer, _purpose: str) -> Address32:
     """A key's own address, whatever it sends for."""
     return to_wire(signer.identity)
 
