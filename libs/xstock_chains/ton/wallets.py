@@ -17,7 +17,7 @@ from typing import Final
 from pytoniq_core.boc.builder import Builder
 from pytoniq_core.boc.cell import Cell
 
-from xstock_chains.ton.cells import address_of, end, state_init
+from xstock_chains.ton.cells import address_of, end, slice_of, state_init
 from xstock_core.ids import Address32
 from xstock_runtime.errors import Fatal
 
@@ -32,6 +32,9 @@ BITS: Final = 1023
 SHIFTS: Final = 8192
 QUERIES: Final = BITS * SHIFTS - 1
 """Query ids in all: 13 bits of shift, 10 bits of bit number, of which 1023 is invalid."""
+
+_SIGNATURE_BITS: Final = 512
+_INNER_BITS: Final = 32 + 8 + 13 + 10 + 64 + 22
 
 
 @cache
@@ -103,6 +106,18 @@ def highload_inner(counter: int, created_at: int, message: Cell) -> Cell:
 def highload_body(inner: Cell, signature: bytes) -> Cell:
     """The signed body for the highload wallet."""
     return end(Builder().store_bytes(signature).store_ref(inner))
+
+
+def counter_in(body: Cell) -> int | None:
+    """The counter of a signed body of the highload wallet; None for any other body."""
+    if len(body.refs) != 1 or len(body.bits) != _SIGNATURE_BITS:
+        return None
+    inner = slice_of(body.refs[0])
+    if inner.remaining_bits != _INNER_BITS:
+        return None
+    inner.skip_bits(32 + 8)
+    shift, bit = inner.load_uint(13), inner.load_uint(10)
+    return int(shift * BITS + bit)
 
 
 def v4_inner(seqno: int, valid_until: int, messages: Sequence[Cell]) -> Cell:

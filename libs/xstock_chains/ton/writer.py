@@ -35,7 +35,12 @@ from xstock_chains.ton.messages import NANO, release_value
 from xstock_chains.ton.minter import guards_of
 from xstock_chains.ton.rpc import AccountHead, McBlock, Toncenter, Transaction
 from xstock_chains.ton.signer import HIGHLOAD, payload
-from xstock_chains.ton.wallets import HIGHLOAD_TIMEOUT_SECONDS, highload_inner, query_id
+from xstock_chains.ton.wallets import (
+    HIGHLOAD_TIMEOUT_SECONDS,
+    counter_in,
+    highload_inner,
+    query_id,
+)
 from xstock_core.ids import HASHED_NONCES, Address32, InvalidId
 from xstock_core.observation import BlockRef, SkipReason, TxRef
 from xstock_core.release import Action, ExecutionKey, ReleaseBatch, ReleaseItem
@@ -204,7 +209,9 @@ class TonWriter:
 
     async def _unused(self, wallet: Address32, first: int) -> int:
         """A counter from `first` on whose id is unused; ids are used in their order, so doubling
-        and halving finds one in a few questions."""
+        and halving finds one in a few questions. What no block commits yet counts as used."""
+        pending = await self._pending_counters(wallet)
+        first = max([first, *(counter + 1 for counter in pending)])
         low, step = first, 1
         while await self._processed(wallet, low):
             low, step = low + step, step * 2
@@ -216,6 +223,14 @@ class TonWriter:
             else:
                 high = middle
         return high
+
+    async def _pending_counters(self, wallet: Address32) -> list[int]:
+        found = []
+        for tx in await self._api.pending([wallet]):
+            if tx.account == wallet and tx.in_msg is not None and tx.in_msg.source is None:
+                counter = counter_in(tx.in_msg.cell())
+                found.extend([] if counter is None else [counter])
+        return found
 
     async def _processed(self, wallet: Address32, counter: int) -> bool:
         account = (await self._api.accounts([wallet])).get(wallet)
