@@ -7,6 +7,7 @@ a death signal set on it still holds.
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from xstock_devnet.engines.node import find_node
@@ -21,14 +22,26 @@ from xstock_devnet.ton import (
 SERVER = Path(__file__).with_name("server.mjs")
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value}: give {least} or more")
+        return value
+
+    return integer
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = argparse.ArgumentParser(prog="python -m xstock_devnet.ton", description=__doc__)
-    made.add_argument("--port", type=int, required=True, help="loopback port; 0 takes a free one")
-    made.add_argument("--block-ms", type=int, default=BLOCK_MS_DEFAULT)
+    made.add_argument(
+        "--port", type=_at_least(0), required=True, help="loopback port; 0 takes a free one"
+    )
+    made.add_argument("--block-ms", type=_at_least(1), default=BLOCK_MS_DEFAULT)
     made.add_argument(
         "--final-blocks",
-        type=int,
+        type=_at_least(0),
         default=FINAL_BLOCKS_DEFAULT,
         help="masterchain blocks after which a shard block is committed; 0: at once",
     )

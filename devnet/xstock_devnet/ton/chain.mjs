@@ -564,12 +564,12 @@ export class Chain {
 
   /** Drop the last `count` shard blocks and put the head state back to what it was before them. */
   takeBack(count) {
+    const first = this.shardBlocks[this.shardBlocks.length - count];
+    if (count > 0 && (first === undefined || first.changes === null || first.seqno === 0)) {
+      throw new Refused(`depth: ${count} blocks are more than can be taken back; ask for less`);
+    }
     for (let step = 0; step < count; step += 1) {
-      const block = this.shardBlocks[this.shardBlocks.length - 1];
-      if (block.changes === null || block.seqno === 0) {
-        throw new Refused(`depth: block ${block.seqno} is too old to be taken back; ask for less`);
-      }
-      this.shardBlocks.pop();
+      const block = this.shardBlocks.pop();
       for (const [raw, { before }] of block.changes) {
         if (before === undefined) this.head.delete(raw);
         else this.head.set(raw, before);

@@ -12,6 +12,7 @@ import { Refused } from './chain.mjs';
 const POLL_MS = 10;
 const AMOUNT_MAX = 1n << 100n;
 const BLOCKS_MAX = 10_000;
+const FUND_MS_MAX = 30_000;
 
 /** Errors toncenter answers when it is asked too much or its lite servers do not answer. */
 export const FAILURES = new Map([
@@ -52,6 +53,9 @@ function address(body) {
 }
 
 function amount(body) {
+  if (typeof body.amount === 'number' && !Number.isSafeInteger(body.amount)) {
+    throw new Refused(`amount: ${body.amount}; give a number of this size as text`);
+  }
   const text = String(body.amount ?? '');
   if (!/^\d+$/.test(text) || BigInt(text) === 0n || BigInt(text) > AMOUNT_MAX) {
     throw new Refused(`amount: ${JSON.stringify(body.amount)}; give nanotons, 1 to 2^100`);
@@ -143,7 +147,11 @@ export class Control {
   async fund(body) {
     const [to, coins] = [address(body), amount(body)];
     const hash = await this.chain.exclusively(() => this.chain.give(to, coins));
+    const started = Date.now();
     while (this.automine && !this.chain.frozen && !this.chain.txsByMessage.has(hash)) {
+      if (Date.now() - started > FUND_MS_MAX) {
+        throw new Refused(`address: ${body.address}; its coins went with lost blocks, fund again`);
+      }
       await pause(POLL_MS);
     }
     return { message_hash: hash };

@@ -3,10 +3,15 @@
 Blocks come only when a test asks, so every count here is exact.
 """
 
+import asyncio
+import base64
 import itertools
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from nacl.signing import SigningKey
 
@@ -18,6 +23,7 @@ from tests.chains.ton.local_chain import (
     WalletV4,
     body_of,
     builder,
+    code_of,
     internal,
     log,
     normalized_hash,
@@ -26,6 +32,7 @@ from tests.chains.ton.local_chain import (
 )
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.ton import FAUCET_PUBLIC_KEY
+from xstock_devnet.ton.__main__ import parser
 
 
 @pytest.fixture(scope="module")
@@ -362,11 +369,27 @@ async def test_faucet__its_key__is_the_first_development_key_as_an_ed25519_seed(
     assert await chain.balance(wallet.address) > 1_000_000 * TON
 
 
+@pytest.mark.parametrize(
+    ("name", "code_hash"),
+    [
+        ("wallet v3 r2", "hNr6RJ+Ypph3ibojI1gHK8D3bcRSQAKl0JGLmnXS1Zk="),
+        ("wallet v4 r2", "/rX/aCDi/w2Ug+fg1iyBfYRniftK5YDIeIZtlZ2r1cA="),
+        ("wallet v5 r1", "IINLe3KxEhR+Gy+0V7hOdNGjDwT3N9T2KmaOlVLSty8="),
+        ("highload wallet v3 r1", "EayteVWEQJDyg78ji8FEmHH3g+fMCXlAjT9IWUg+hSU="),
+    ],
+)
+def test_wallet_code__as_kept_here__has_the_hash_toncenter_knows_it_by(
+    name: str, code_hash: str
+) -> None:
+    assert base64.b64encode(code_of(name).hash).decode() == code_hash
+
+
 async def test_control__wrong_argument__names_field_value_and_remedy(chain: LocalChain) -> None:
     for command, body, start in (
         ("mine", {"blocks": 0}, "blocks: 0; give an integer"),
         ("fund", {"address": "x", "amount": 1}, 'address: "x"; give'),
         ("fund", {"address": raw(NOWHERE), "amount": -1}, "amount: -1; give"),
+        ("fund", {"address": raw(NOWHERE), "amount": 2**63}, "amount: 9"),
         ("automine", {"on": "yes"}, 'on: "yes"; give true or false'),
         ("fail", {"status": 418}, "status: 418; give one of"),
         ("explode", {}, "command: POST explode"),
@@ -394,3 +417,43 @@ async def test_automine__blocks_by_the_clock__fund_returns_with_final_coins(
         assert after["master_seqno"] <= state["master_seqno"] + 1
         await chain.node.kill9()
         assert not chain.node.child.running
+
+
+STARTS_A_CHAIN = """
+import asyncio, pathlib, sys
+from xstock_devnet.engines.ton import TonNode
+async def main():
+    node = TonNode(pathlib.Path(sys.argv[1]))
+    await node.start()
+    print(node.child.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_chain__whose_starter_is_killed__does_not_outlive_it(tmp_path: Path) -> None:
+    starter = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STARTS_A_CHAIN, str(tmp_path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert starter.stdout is not None
+    chain = psutil.Process(int(await starter.stdout.readline()))
+    assert chain.children() == [], "the process is Node itself, no wrapper around it"
+    starter.kill()
+    await starter.wait()
+    await asyncio.to_thread(chain.wait, 10)
+    assert not chain.is_running()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--port", "-1"),
+        ("--port", "0", "--block-ms", "0"),
+        ("--port", "0", "--final-blocks=-1"),
+    ],
+    ids=["no-port", "port", "block-ms", "final-blocks"],
+)
+def test_command_line__value_out_of_range__is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(arguments)
