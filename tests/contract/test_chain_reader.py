@@ -225,8 +225,10 @@ async def test_reader__supply__moves_by_exactly_what_was_burned_and_released(
 ) -> None:
     before = await chain.reader.read_supply([chain.asset])
     await chain.burn(5 * SHARE)
+    await chain.finalize()
     middle = await chain.reader.read_supply([chain.asset])
     await release(chain, item(1, chain.recipient, chain.asset, amount=2 * SHARE))
+    await chain.finalize()
     after = await chain.reader.read_supply([chain.asset])
     unit = 10 ** (before.supplies[0].decimals - 8)
     units = [
@@ -260,8 +262,10 @@ async def test_reader__supply_at_a_named_block__is_that_blocks_own(
 
 async def test_reader__asset_paused__the_reading_says_so(chain: ChainUnderTest) -> None:
     await chain.set_paused(paused=True)
+    await chain.finalize()
     assert (await chain.reader.read_supply([chain.asset])).supplies[0].paused is True
     await chain.set_paused(paused=False)
+    await chain.finalize()
     assert (await chain.reader.read_supply([chain.asset])).supplies[0].paused is False
 
 
