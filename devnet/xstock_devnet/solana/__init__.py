@@ -12,6 +12,9 @@ nonces, `jsonParsed` of token instructions and accounts (shown raw, as a node sh
 parse), compressed account data (answered as plain base64). Compute units and log lines differ from
 mainnet's where LiteSVM carries newer programs. State lives in memory.
 
+Besides the programs of every chain there is one of a stranger, `caller.CALLER_PROGRAM`, that calls
+what it is told, so burns and markers can also be made in inner instructions.
+
 The control API, `POST /devnet/<command>` with a JSON body: mine {blocks}, automine {on},
 finalize {}, freeze_finality {on}, reorg {depth}, drop_tx {tx}, break_finality {depth},
 fund {address, amount}, warp {seconds}, state {}; for Solana alone prune {below} (forget history

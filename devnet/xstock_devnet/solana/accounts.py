@@ -14,6 +14,7 @@ from solders.clock import Clock
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 
+from xstock_devnet.solana.caller import CALLER_PROGRAM, caller_program
 from xstock_devnet.solana.programs import TOKEN_PROGRAMS
 
 BEFORE_ALL = -1
@@ -33,6 +34,7 @@ class AccountBook:
             .with_sigverify(sigverify=False)
             .with_transaction_history(0)
         )
+        self.vm.add_program(CALLER_PROGRAM, caller_program())
         self._versions: dict[Pubkey, list[tuple[int, Account | None]]] = {}
         self._programs: dict[Pubkey, Account] = {}
         self._token_accounts: dict[Pubkey, None] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from base58 import b58decode
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed, Finalized, Processed
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
@@ -26,6 +27,7 @@ from solders.transaction import VersionedTransaction
 
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.engines.solana import SolanaNode
+from xstock_devnet.solana.caller import calls
 from xstock_devnet.solana.chain import Chain, ChainSettings
 from xstock_devnet.solana.control import CONTROLS, ControlRefused
 from xstock_devnet.solana.server import SolanaService, answer_call, rpc_methods
@@ -400,6 +402,40 @@ def test_inner_instructions__program_that_calls_others__listed_with_their_caller
     assert [call["programId"] for call in called] == [
         account_keys[call["programIdIndex"]] for call in calls
     ]
+
+
+def test_caller_program__memo_twice_and_a_payment__done_inside_in_the_order_told() -> None:
+    world, holder = World(), Keypair().pubkey()
+    owner = world.payer.pubkey()
+    payment = transfer(TransferParams(from_pubkey=owner, to_pubkey=holder, lamports=SOL))
+    told = calls([memo("one", owner), payment, memo("two", owner), payment])
+    signature = world.send(world.signed([told]))
+    world.mine(2)
+    read = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    shown = world.ask("getTransaction", signature, read)
+    keys = shown["transaction"]["message"]["accountKeys"]
+    inner = shown["meta"]["innerInstructions"][0]["instructions"]
+    called = [keys[call["programIdIndex"]] for call in inner]
+    memo_and_system = [str(MEMO_PROGRAM), str(Pubkey.default())]
+    assert called == 2 * memo_and_system
+    assert [b58decode(call["data"]) for call in inner[::2]] == [b"one", b"two"]
+    assert world.balance(holder, "confirmed") == 2 * SOL
+
+
+def test_caller_program__payment_of_somebody_who_did_not_sign__refused() -> None:
+    world, victim = World(), Keypair().pubkey()
+    order = TransferParams(from_pubkey=victim, to_pubkey=world.payer.pubkey(), lamports=SOL)
+    told = calls([transfer(order)])
+    stolen = Instruction(
+        told.program_id,
+        bytes(told.data),
+        [
+            AccountMeta(meta.pubkey, is_signer=False, is_writable=meta.is_writable)
+            for meta in told.accounts
+        ],
+    )
+    error = world.answer("sendTransaction", text_of(world.signed([stolen])), SEND)["error"]
+    assert error["data"]["err"] == {"InstructionError": [0, "MissingRequiredSignature"]}
 
 
 def test_skipped_slots__every_fifth__no_block_there_and_told_from_missing_ones() -> None:
