@@ -40,6 +40,7 @@ async def deploy_chain(
     *,
     guards: Sequence[str],
     agent: str,
+    relayer: str,
     assets: Sequence[AssetPlan],
     external: External | None,
     folder: Path,
@@ -47,7 +48,7 @@ async def deploy_chain(
 ) -> ChainSetup:
     """Deploy and take the roles; raises ProcessFailed when somebody else must act first.
 
-    Guards and agent in the chain's own text; the key file's account pays.
+    Guards, agent and relayer in the chain's own text; the key file's account pays.
     """
     tokens = {} if external is None else external.tokens
     order = DeploymentOrder(
@@ -64,6 +65,7 @@ async def deploy_chain(
         block_time_ms=chain.block_ms,
         batch_items_max=PROFILES[chain.domain].batch_items_max,
         delay_seconds=60,
+        relayer=relayer,
     )
     state_file = folder / f"deploy-{chain.name}.json"
     opened = open_deployment(order, url, key_file, state_file, SystemClock())

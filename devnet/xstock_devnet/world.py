@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from xstock_chains.addresses import show_identity
+from xstock_chains.addresses import show_identity, show_wire
 from xstock_chains.families import Family
 from xstock_chains.profiles import Purpose, open_account, open_signer
 from xstock_chains.registry import Registry, load_registry
@@ -242,7 +242,8 @@ class World:
                     self.node_urls(chain.name)[0],
                     self._deployer_file(chain),
                     guards=[self._identity(guard, chain.family) for guard in GUARDS],
-                    agent=self._identity("agent", chain.family),
+                    agent=show_wire(chain.family, self._account("agent", chain, "holder")),
+                    relayer=show_wire(chain.family, self._account("relayer", chain, "relayer")),
                     assets=self.assets,
                     external=next((e for e in self.externals if e.chain == chain.name), None),
                     folder=self.folder,
@@ -280,7 +281,7 @@ class World:
 
     def _account(self, name: str, chain: LocalChain, purpose: Purpose) -> Address32:
         signer = open_signer(chain.family, self.key_file(name))
-        return open_account(self.registry, chain.name, signer, purpose)
+        return open_account(chain.family, signer, purpose)
 
     def _holder_names(self) -> list[str]:
         return [f"holder-{index}" for index in range(len(HOLDERS))]

@@ -262,13 +262,9 @@ def open_signer(family: Family, key_file: Path) -> Signer:
     return signer
 
 
-def open_account(
-    registry: Registry, chain: Domain | str, signer: Signer, purpose: Purpose
-) -> Address32:
+def open_account(family: Family, signer: Signer, purpose: Purpose) -> Address32:
     """The account from which a key sends: its own address, or its wallet contract (TON)."""
-    account: Address32 = _doors(registry.chain(chain).family).account(
-        registry, chain, signer, purpose
-    )
+    account: Address32 = _doors(family).account(signer, purpose)
     return account
 
 

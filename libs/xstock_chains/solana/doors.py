@@ -1,9 +1,11 @@
 """Builds this family's adapters from the registry; only `profiles` opens these doors."""
 
 from pathlib import Path
+from typing import Final
 
-from xstock_chains.ports import DeploymentOrder
+from xstock_chains.ports import DeploymentOrder, Signer
 from xstock_chains.registry import Registry
+from xstock_chains.solana.address import show
 from xstock_chains.solana.admin import SolanaAdmin
 from xstock_chains.solana.builder import SolanaBurnBuilder
 from xstock_chains.solana.chain import SolanaChain, SolanaFacts, resolve_chain
@@ -11,11 +13,14 @@ from xstock_chains.solana.codec import SolanaReleaseCodec
 from xstock_chains.solana.deploy import DeployState, SolanaDeployment
 from xstock_chains.solana.holder import SolanaHolder
 from xstock_chains.solana.reader import SolanaReader
-from xstock_chains.solana.rpc import Rpc, RpcLimits
+from xstock_chains.solana.rpc import Rpc, RpcLimits, key_of
 from xstock_chains.solana.signer import LocalSigner
 from xstock_chains.solana.writer import SolanaWriter
 from xstock_core.ids import Address32, Domain
 from xstock_runtime.clock import Clock
+
+MAIN_GENESIS: Final = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
+"""Solana's main network (https://chainagnostic.org/CAIPs: namespace solana)."""
 
 
 def chain(registry: Registry, which: Domain | str) -> SolanaChain:
@@ -67,14 +72,9 @@ def signer(key_file: Path) -> LocalSigner:
     return LocalSigner.from_file(key_file)
 
 
-def account(
-    registry: Registry,  # noqa: ARG001 - other families derive a wallet from it
-    which: Domain | str,  # noqa: ARG001
-    signer: LocalSigner,
-    purpose: str,  # noqa: ARG001
-) -> Address32:
+def account(signer: Signer, _purpose: str) -> Address32:
     """The account from which a key sends: the key itself."""
-    return signer.wire
+    return Address32(signer.identity)
 
 
 def deployment(
@@ -84,6 +84,19 @@ def deployment(
     signer = LocalSigner.from_file(key_file)
     rpc = Rpc(url)
     return SolanaDeployment(order, rpc, signer, clock, DeployState.load(state_file)), rpc
+
+
+async def network_id(url: str) -> int:
+    """A number for the cluster: Solana signs none, its genesis hash is what tells clusters apart.
+
+    101 for the main network (as wallets number it), else the first four bytes of the genesis hash.
+    """
+    rpc = Rpc(url)
+    try:
+        genesis = key_of(await rpc.call("getGenesisHash"), "getGenesisHash")
+    finally:
+        await rpc.aclose()
+    return 101 if show(genesis) == MAIN_GENESIS else int.from_bytes(genesis[:4], "big")
 
 
 def _rpc(url: str, timeout_seconds: float) -> Rpc:

@@ -144,7 +144,7 @@ async def _destination(
 
     return Destination(
         chain=chain.domain,
-        address=open_account(registry, chain.domain, signer, "relayer"),
+        address=open_account(chain.family, signer, "relayer"),
         writer=FailoverWriter([writer.port for writer in writers]),
         signer=signer,
         codec=open_codec(registry, chain.domain),
