@@ -5,6 +5,8 @@ line to `conftest.py`; the tests know nothing else of a family.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 from xstock_chains.ports import (
@@ -24,6 +26,7 @@ from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, counter_nonce
 from xstock_core.observation import TxRef
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items
+from xstock_runtime.errors import Ambiguous
 
 SHARE = 100_000_000
 FOREIGN_BRIDGE = Address32(b"\0" * 12 + b"\x11" * 20)
@@ -55,8 +58,22 @@ class ChainUnderTest(Protocol):
     """The self-test with another chain's registry entry."""
     guards: Sequence[Signer]
     threshold: int
+    guard_ids: tuple[str, ...]
+    """The guards' names in the registry, in the order of `guards`."""
     relayer: Signer
     relayer_address: Address32
+    batch_items_max: int
+    """How many items one transaction carries; 1 where every release is its own."""
+    slotted: bool
+    """Whether slots follow each other, so that a gap must be filled."""
+    replaces: bool
+    """Whether a fee can be raised in the same slot."""
+    skips: bool
+    """Whether what cannot be done is skipped with an event; else it never lands."""
+    assets_mix: bool
+    """Whether a batch may carry items of several assets."""
+    shows_unfinal: bool
+    """Whether reads show what is in a block that is not final; else the last final state."""
 
     def new_reader(self) -> ChainReader:
         """Another reader with no memory, as after a restart."""
@@ -114,10 +131,14 @@ def item(
 
 
 async def batch_of(chain: ChainUnderTest, *items: ReleaseItem) -> ReleaseBatch:
-    """A batch for this chain that expires in ten minutes of its time."""
+    """A batch for this chain that expires in ten minutes of its time, with the terms that its
+    permit names besides."""
     epoch = await chain.writer.guard_epoch()
     deadline = await chain.time() + 600
-    return ReleaseBatch(chain.domain, chain.bridge, epoch, deadline, sorted_items(items))
+    batch = ReleaseBatch(chain.domain, chain.bridge, epoch, deadline, sorted_items(items))
+    guards = chain.guard_ids[: chain.threshold]
+    terms = await chain.writer.permit_terms(batch, chain.relayer_address, guards)
+    return replace(batch, terms=terms)
 
 
 async def authorise(
@@ -133,16 +154,28 @@ async def authorise(
 async def signed_release(chain: ChainUnderTest, *items: ReleaseItem, used: int = 0) -> SignedTx:
     """An authorised batch, prepared in the slot after `used` ones, and signed."""
     order = await authorise(chain, await batch_of(chain, *items))
-    slots = [await chain.writer.next_slot(chain.relayer_address, ())]
+    slots = [await chain.writer.next_slot(chain.relayer_address, (), order)]
     for _ in range(used):
-        slots.append(await chain.writer.next_slot(chain.relayer_address, slots))
+        slots.append(await chain.writer.next_slot(chain.relayer_address, slots, order))
     prepared = await chain.writer.prepare(order, slots[-1])
     return await chain.relayer.sign_transaction(prepared)
 
 
 async def release(chain: ChainUnderTest, *items: ReleaseItem) -> SignedTx:
-    """Release the items and make the block."""
-    signed = await signed_release(chain, *items)
-    await chain.writer.broadcast(signed)
+    """Release the items, in as many transactions as they need, and make the block."""
+    size = chain.batch_items_max
+    for at in range(0, len(items), size):
+        signed = await signed_release(chain, *items[at : at + size])
+        await chain.writer.broadcast(signed)
+    await chain.mine()
+    return signed
+
+
+async def attempt(chain: ChainUnderTest, one: ReleaseItem) -> SignedTx:
+    """Send an item that will not happen, and make the block; a chain without skips may refuse
+    the bytes at once, which says nothing for certain."""
+    signed = await signed_release(chain, one)
+    with suppress(Ambiguous):
+        await chain.writer.broadcast(signed)
     await chain.mine()
     return signed

@@ -62,6 +62,13 @@ class EvmUnderTest:
     threshold = 2
     relayer: Signer = RELAYER
     relayer_address = RELAYER.wire
+    guard_ids: tuple[str, ...] = ("guard-0", "guard-1", "guard-2")
+    batch_items_max = 200
+    slotted = True
+    replaces = True
+    skips = True
+    assets_mix = True
+    shows_unfinal = True
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world

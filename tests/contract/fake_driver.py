@@ -50,6 +50,13 @@ class FakeUnderTest:
     threshold = 2
     relayer: Signer = RELAYER
     relayer_address = RELAYER.address
+    guard_ids: tuple[str, ...] = ("guard-0", "guard-1", "guard-2")
+    batch_items_max = 200
+    slotted = True
+    replaces = True
+    skips = True
+    assets_mix = True
+    shows_unfinal = True
 
     def __init__(self, domain: Domain, *, nodes: int = 1) -> None:
         self.clock = VirtualClock()

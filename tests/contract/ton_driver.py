@@ -67,7 +67,7 @@ class TonUnderTest:
         self.broken = False
         self._readers = readers
         self.bridge = world.bridge
-        self.holder = world.holder.holder_wallet
+        self.holder = world.holder_account
         self.recipient = world.recipient
         self.relayer: Signer = world.relayer
         self.relayer_address = world.relayer.relayer_wallet
@@ -96,7 +96,7 @@ class TonUnderTest:
         before = {tx.hash for tx in await self.world.landed(self.bridge)}
         body = parse_boc(base64.b64encode(bytes.fromhex(message["body"])), "body")
         to, value = parse_text(message["to"]), int(message["value"])
-        await self.world.send(self.world.holder, internal_message(to, value, body))
+        await self.world.send_by_holder(internal_message(to, value, body))
         await self.mine()
         (burned,) = await self._new_at_the_minter(before)
         return burned

@@ -59,6 +59,15 @@ GUARD_IDS = ("guard-0", "guard-1", "guard-2")
 ELSEWHERE = Address32(bytes(12) + bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc"))
 
 
+async def control(node: SolanaNode, command: str, **body: Any) -> dict[str, Any]:
+    """One command of a local chain's control API."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"{node.url}/devnet/{command}", json=body)
+    document: dict[str, Any] = answer.json()
+    assert document.get("ok") is True, document
+    return document
+
+
 @dataclass
 class World:
     """A deployed chain and hands to move it."""
@@ -70,6 +79,7 @@ class World:
     codec: SolanaReleaseCodec
     reader: SolanaReader
     writer: SolanaWriter
+    relayer: LocalSigner = RELAYER
     orders: int = 0
     opened: list[Rpc] = field(default_factory=list)
 
@@ -83,11 +93,7 @@ class World:
 
     async def control(self, command: str, **body: Any) -> dict[str, Any]:
         """One command of the local chain's control API."""
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.post(f"{self.node.url}/devnet/{command}", json=body)
-        document: dict[str, Any] = answer.json()
-        assert document.get("ok") is True, document
-        return document
+        return await control(self.node, command, **body)
 
     async def mine(self, blocks: int = 1) -> None:
         """Make blocks."""
@@ -169,7 +175,7 @@ class World:
             items=(item,),
         )
         ids = [GUARD_IDS[number] for number in guards]
-        terms = await self.writer.permit_terms(bare, RELAYER.wire, ids)
+        terms = await self.writer.permit_terms(bare, self.relayer.wire, ids)
         return ReleaseBatch(
             bare.destination, bare.bridge, bare.epoch, bare.deadline, bare.items, terms
         )
@@ -189,12 +195,12 @@ class World:
     async def prepare(self, item: ReleaseItem) -> PreparedTx:
         """A prepared transaction of the relayer in the order's slot."""
         order = await self.order(item)
-        slot = await self.writer.next_slot(RELAYER.wire, [], order)
+        slot = await self.writer.next_slot(self.relayer.wire, [], order)
         return await self.writer.prepare(order, slot)
 
     async def release(self, item: ReleaseItem, *, mine: bool = True) -> SignedTx:
         """Prepare, sign and broadcast one item; in a block unless told not."""
-        signed = await RELAYER.sign_transaction(await self.prepare(item))
+        signed = await self.relayer.sign_transaction(await self.prepare(item))
         await self.writer.broadcast(signed)
         if mine:
             await self.mine()
@@ -297,7 +303,9 @@ def beside(chain: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def order(assets: Sequence[AssetOrder] | None = None) -> DeploymentOrder:
+def order(
+    assets: Sequence[AssetOrder] | None = None, relayer: LocalSigner = RELAYER
+) -> DeploymentOrder:
     """Two assets: one at multiplier 1, one below it."""
     return DeploymentOrder(
         chain="solana",
@@ -315,13 +323,18 @@ def order(assets: Sequence[AssetOrder] | None = None) -> DeploymentOrder:
         ),
         block_time_ms=400,
         batch_items_max=1,
-        relayer=show(RELAYER.identity),
+        relayer=show(relayer.identity),
     )
 
 
-async def deploy(rpc: Rpc, what: DeploymentOrder, state: Path | None = None) -> SolanaDeployment:
+async def deploy(
+    rpc: Rpc,
+    what: DeploymentOrder,
+    state: Path | None = None,
+    by: LocalSigner = DEPLOYER,
+) -> SolanaDeployment:
     """Deploy and return what was deployed."""
-    deployment = SolanaDeployment(what, rpc, DEPLOYER, SystemClock(), DeployState.load(state))
+    deployment = SolanaDeployment(what, rpc, by, SystemClock(), DeployState.load(state))
     async for _ in deployment.run():
         pass
     return deployment
