@@ -163,8 +163,9 @@ def kinds(as_json: JsonOption = False) -> None:
         for family in FAMILIES.values()
     }
     hides = {family.name: dict(family.hides_by) for family in FAMILIES.values()}
+    passes = {family.name: family.passes for family in FAMILIES.values()}
     screen = Screen(as_json=as_json)
-    screen.document({"faults": faults, "errors": errors, "hide_event": hides})
+    screen.document({"faults": faults, "errors": errors, "hide_event": hides, "passes": passes})
     rows = [(str(row["fault"]), f"… {row['does']}", _written(row["params"])) for row in faults]
     screen.table("faults: the provider", ("fault", "does", "params"), rows)
     screen.line("every fault also takes --methods and --times\n")
@@ -178,6 +179,8 @@ def kinds(as_json: JsonOption = False) -> None:
         screen.line("")
     for family, meanings in hides.items():
         screen.table(f"hide_event, {family}", ("param", "is"), list(meanings.items()))
+        screen.line("")
+    screen.table("no view changes", ("family", "what"), list(passes.items()))
 
 
 @app.command()

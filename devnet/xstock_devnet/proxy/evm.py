@@ -106,6 +106,7 @@ class Evm:
 
     name = "evm"
     errors = ERRORS
+    passes = "sends and the pool; on a fork, state, which is the true branch's"
     hides_by: Mapping[str, str] = MappingProxyType(
         {
             "address": "the emitting contract",

@@ -109,7 +109,9 @@ class Family(Protocol):
     errors: Mapping[str, ErrorFact]
     """Every error that `refuse` can answer, by name."""
     hides_by: Mapping[str, str]
-    """Which params of `hide_event` mean what here; others are refused."""
+    """What the params of `hide_event` mean here."""
+    passes: str
+    """What no view changes, because no node can be asked for it as it was."""
 
     def target(self, url: str, path: str) -> str:
         """Where a node at `url` serves a path (url itself for none)."""

@@ -170,6 +170,10 @@ class Solana:
 
     name = "solana"
     errors = ERRORS
+    passes = (
+        "sends and simulations (up to 128 slots behind), and state: accounts, balances, supply;"
+        " they say the slot they were truly read at"
+    )
     hides_by: Mapping[str, str] = MappingProxyType(
         {
             "address": "an account that the transaction names",

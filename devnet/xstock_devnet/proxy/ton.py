@@ -119,6 +119,10 @@ class Ton:
 
     name = "ton"
     errors = ERRORS
+    passes = (
+        "sends, pending transactions, v3's messages and jetton lists, v2's transaction lists, and"
+        " balances, code and data of v3 (its getters and v2's reads are as old as the view)"
+    )
     hides_by: Mapping[str, str] = MappingProxyType(
         {
             "address": "the account of the transaction, raw or user-friendly",

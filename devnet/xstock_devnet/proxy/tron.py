@@ -142,6 +142,10 @@ class Tron:
 
     name = "tron"
     errors = ERRORS
+    passes = (
+        "broadcasts, pending transactions, and state: constant calls, accounts, parameters, node"
+        " info"
+    )
     hides_by: Mapping[str, str] = MappingProxyType(
         {
             "address": "the emitting contract: base58, 41… or 20 bytes in hex",
