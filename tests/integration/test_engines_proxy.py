@@ -11,6 +11,7 @@ from aiohttp import web
 
 from xstock_devnet.engines.anvil import AnvilNode
 from xstock_devnet.proxy.admin import ProxyAdmin
+from xstock_devnet.proxy.evm import ERRORS
 from xstock_devnet.proxy.faults import KINDS, FaultKind, PatchStep
 from xstock_devnet.proxy.patch import apply_patch
 from xstock_devnet.proxy.server import RpcProxy
@@ -363,3 +364,73 @@ async def test_proxy__real_chain__lagging_provider_sees_old_blocks(
     assert balance == "header not found"
     assert await provider.ask("eth_blockNumber") == hex(30)
     await proxy.stop()
+
+
+# ---------------------------------------------------------------- errors by name
+
+
+@pytest.mark.parametrize("error", sorted(set(ERRORS) - {"not_json"}))
+async def test_proxy__refuse__says_every_documented_error_where_it_is_said(
+    admin: ProxyAdmin, upstream: FakeUpstream, struck: Provider, error: str
+) -> None:
+    await strike(admin, "refuse", error=error)
+    method = next(iter(ERRORS[error].methods), "eth_blockNumber")
+    answer = await struck.post({"jsonrpc": "2.0", "id": 5, "method": method, "params": []})
+    if answer.status_code == 200:
+        assert {"code", "message"} <= set(answer.json()["error"])
+        assert answer.json()["id"] == 5
+    else:
+        assert answer.status_code in (502, 503, 504)
+    assert upstream.calls == []
+
+
+async def test_proxy__refuse_in_a_batch__spares_the_other_calls(
+    admin: ProxyAdmin, struck: Provider
+) -> None:
+    """F43: one transaction of many is refused for its nonce."""
+    await strike(admin, "refuse", error="nonce_too_low")
+    calls = [
+        {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": ["0x02"]},
+        {"jsonrpc": "2.0", "id": 2, "method": "eth_blockNumber", "params": []},
+    ]
+    refused, passed = (await struck.post(calls)).json()
+    assert refused["error"] == {"code": -32000, "message": "nonce too low"}
+    assert passed["result"] == hex(HEAD)
+
+
+async def test_proxy__fault_on_one_method__leaves_the_rest_of_its_batch_alone(
+    admin: ProxyAdmin, struck: Provider
+) -> None:
+    await strike(admin, "lag", blocks=20, methods=["eth_blockNumber"])
+    names = ("eth_blockNumber", "eth_getTransactionReceipt")
+    calls = [
+        {"jsonrpc": "2.0", "id": name, "method": name, "params": [hex(HEAD)]} for name in names
+    ]
+    number, receipt = (await struck.post(calls)).json()
+    assert number["result"] == hex(HEAD - 20)
+    assert receipt["result"]["blockNumber"] == hex(HEAD)
+
+
+async def test_proxy__lag_and_deeper_lag__the_lower_height_counts(
+    admin: ProxyAdmin, struck: Provider
+) -> None:
+    await strike(admin, "lag", blocks=10)
+    await strike(admin, "stale", blocks=30)
+    assert await struck.ask("eth_blockNumber") == hex(HEAD - 10)
+    logs = await struck.ask("eth_getLogs", {"fromBlock": hex(69), "toBlock": hex(80)})
+    assert {one["blockNumber"] for one in logs} == {hex(69), hex(70)}
+
+
+async def test_proxy__fault_of_a_chain_it_does_not_have__is_refused(admin: ProxyAdmin) -> None:
+    with pytest.raises(ValueError, match=r"chain: 'etherium' is none of ethereum"):
+        await admin.add("stop", chain="etherium")
+
+
+async def test_proxy__body_that_is_no_call__is_the_node_s_to_refuse(
+    admin: ProxyAdmin, upstream: FakeUpstream, struck: Provider
+) -> None:
+    await strike(admin, "lag", blocks=10)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(struck.url, content=b"not json")
+    assert upstream.bodies == [b"not json"]
+    assert answer.status_code == 500
