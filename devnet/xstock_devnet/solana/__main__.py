@@ -13,7 +13,7 @@ from xstock_runtime.clock import SystemClock, SystemRandomness
 
 
 async def serve(port: int, settings: ChainSettings, *, automine: bool) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; raises what stopped the making of blocks, if anything did."""
     clock = SystemClock()
     deployer = Keypair.from_seed(bytes.fromhex(dev_private_key(0).removeprefix("0x")))
     chain = Chain(clock, SystemRandomness(), settings, (deployer.pubkey(),))
@@ -23,8 +23,13 @@ async def serve(port: int, settings: ChainSettings, *, automine: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await ended.wait()
+    tasks = (asyncio.create_task(ended.wait()), asyncio.create_task(service.watch_blocks()))
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
     await service.stop()
+    for task in done:
+        task.result()
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ with HTTP 200, as a validator sends them; control errors with 400 and what to do
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from aiohttp import web
 
@@ -57,12 +56,16 @@ class SolanaService:
         self._blocks = asyncio.create_task(self._make_blocks())
         return int(self._runner.addresses[0][1])
 
+    async def watch_blocks(self) -> None:
+        """Wait for as long as blocks are made; raises what ended it, so the process ends too."""
+        if self._blocks is not None:
+            await asyncio.shield(self._blocks)
+
     async def stop(self) -> None:
         """Stop serving; the chain is forgotten with the process."""
         if self._blocks is not None:
             self._blocks.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._blocks
+            await asyncio.wait({self._blocks})
         if self._runner is not None:
             await self._runner.cleanup()
 
