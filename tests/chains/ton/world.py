@@ -22,7 +22,9 @@ from xstock_chains.ports import (
     Cursor,
     DeploymentOrder,
     GuardSignature,
+    PreparedTx,
     ReleaseOrder,
+    SendSlot,
     SignedTx,
 )
 from xstock_chains.registry import Registry
@@ -37,7 +39,8 @@ from xstock_chains.ton.minter import artifact, jetton_wallet
 from xstock_chains.ton.purse import Purse
 from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import Toncenter, Transaction
-from xstock_chains.ton.signer import LocalSigner
+from xstock_chains.ton.signer import HIGHLOAD, LocalSigner, payload
+from xstock_chains.ton.wallets import highload_inner
 from xstock_chains.ton.writer import TonWriter
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, issue_nonce
@@ -80,6 +83,12 @@ class World:
     recipient: Address32
     plan: DeployPlan
     orders: int = 0
+    sent: int = 0
+
+    @property
+    def holder_account(self) -> Address32:
+        """The holder's account: a wallet whose sends need not wait for each other."""
+        return self.holder.relayer_wallet
 
     @property
     def minter(self) -> TonMinter:
@@ -108,6 +117,11 @@ class World:
         """Let everything that is in a block be committed, block by block."""
         await self.devnet("mine", blocks=FINAL_BLOCKS + 1)
 
+    async def settle(self) -> None:
+        """Let what was sent have all its effects, final."""
+        await self.mine()
+        await self.finalize()
+
     async def give(self, *accounts: Address32, coins: int = 100 * TON) -> None:
         """Coins, from the next block on."""
         for account in accounts:
@@ -119,6 +133,17 @@ class World:
         signed = await purse.sign(messages, 2**32 - 1)
         return await self.api.send(signed.raw)
 
+    async def send_by_holder(self, *messages: Cell) -> None:
+        """Messages of the holder, each in a slot of its own, not mined yet."""
+        head = await self.api.masterchain_head()
+        for message in messages:
+            self.sent += 1
+            inner = highload_inner(self.sent, head.time - 30, message)
+            slot = SendSlot(Domain.TON, self.holder_account, str(self.sent))
+            content = payload(HIGHLOAD, inner, deploy=True)
+            prepared = PreparedTx(Domain.TON, slot, content, "", simulated=False)
+            await self.api.send((await self.holder.sign_transaction(prepared)).raw)
+
     async def landed(self, account: Address32) -> list[Transaction]:
         """An account's transactions that no masterchain block commits yet, oldest first."""
         return sorted(await self.api.pending([account]), key=lambda tx: tx.lt)
@@ -128,13 +153,13 @@ class World:
     def burn_message(self, amount: int, payload: Cell | None = None, value: int = VALUE) -> Cell:
         """The message of the holder's wallet that burns so many shares."""
         order = burn_payload(int(Domain.BNB), ELSEWHERE, None) if payload is None else payload
-        body = burn_body(self.minter.asset.units(amount), self.holder.holder_wallet, order)
-        wallet = jetton_wallet(self.bridge, self.holder.holder_wallet)
+        body = burn_body(self.minter.asset.units(amount), self.holder_account, order)
+        wallet = jetton_wallet(self.bridge, self.holder_account)
         return internal_message(wallet, value, body)
 
     async def burn(self, *amounts: int) -> None:
         """Burns of the holder, all in one block, with all their effects."""
-        await self.send(self.holder, *(self.burn_message(amount) for amount in amounts))
+        await self.send_by_holder(*(self.burn_message(amount) for amount in amounts))
         await self.mine()
 
     # ------------------------------------------------------------------ releases
@@ -146,7 +171,7 @@ class World:
             "source": Domain.CUSTODY,
             "nonce": issue_nonce(TSLA, counter, keccak256),
             "asset": TSLA,
-            "recipient": self.holder.holder_wallet,
+            "recipient": self.holder_account,
             "amount": Shares(SHARE),
         }
         return ReleaseItem(**(fields | changes))
@@ -199,7 +224,7 @@ class World:
         """The agent's pause, final."""
         body = Builder().store_uint(PAUSE, 32).store_uint(0, 64).store_uint(0, 64).store_bit(0)
         await self.send(self.agent, internal_message(self.bridge, VALUE, end(body)))
-        await self.finalize()
+        await self.settle()
 
     async def unpause(self) -> None:
         """The admin proposes and, as the delay is none, applies."""
@@ -208,7 +233,7 @@ class World:
         for op in (PROPOSE, APPLY):
             body = end(Builder().store_uint(op, 32).store_uint(0, 64).store_ref(action))
             await self.send(DEPLOYER, internal_message(self.bridge, VALUE, body))
-            await self.finalize()
+            await self.settle()
 
     async def units_of(self, owner: Address32) -> int:
         """Jetton units of an owner, committed ones."""
@@ -366,7 +391,7 @@ class Chains:
             recipient=Address32(keccak256(b"recipient %d" % number)),
             plan=plan,
         )
-        await world.give(holder.holder_wallet, relayer.relayer_wallet, agent.holder_wallet)
+        await world.give(world.holder_account, relayer.relayer_wallet, agent.holder_wallet)
         deployments = [
             internal_message(minter.address, MINTER_VALUE, top_up_body(), init=minter.init)
             for minter in minters
