@@ -206,6 +206,7 @@ async def _deployed(node: SolanaNode, rpc: Rpc, number: int) -> World:
     relayer = LocalSigner(keccak256(b"relayer%d" % number))
     await control(node, "automine", on=True)
     await control(node, "fund", address=show(deployer.identity), amount=1_000 * SOL)
+    await control(node, "mine", blocks=2)
     what = order([AssetOrder("TSLAx", minimum_shares=1000)], relayer)
     deployment = await deploy(rpc, what, by=deployer)
     await deployment.fund([key.wire for key in (relayer, HOLDER, AGENT)])

@@ -96,8 +96,8 @@ class World:
         return await control(self.node, command, **body)
 
     async def mine(self, blocks: int = 1) -> None:
-        """Make blocks."""
-        await self.control("mine", blocks=blocks)
+        """Make blocks, and one more, whose votes confirm them."""
+        await self.control("mine", blocks=blocks + 1)
 
     async def finalize(self) -> None:
         """Everything that is in a block becomes final."""
