@@ -11,6 +11,7 @@
  */
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 
 import {
   Address,
@@ -34,8 +35,10 @@ const MASTER_LTS = 4n;
 const BLOCK_GAS_SOFT_LIMIT = 10_000_000n;
 const TURN_MS = 20;
 const GETTER_GAS = 10_000_000n;
-const UNDO_BLOCKS = 1024;
-const STATES_PER_ACCOUNT = 512;
+const UNDO_BLOCKS = 256;
+const STATES_PER_ACCOUNT = 20_000;
+const STATES_UNPACKED = 32;
+const DICTIONARY_BYTES = 32 * 1024;
 const FAUCET = new Address(-1, Buffer.alloc(32));
 
 /** A command or an argument that cannot be obeyed: said to the caller, never a crash. */
@@ -45,6 +48,12 @@ export class Refused extends Error {}
 export class Rejected extends Error {}
 
 const base64 = (bytes) => bytes.toString('base64');
+/** The bytes alone: buffers are cut out of larger ones, which live as long as the cut. */
+const alone = (bytes) => {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
+};
 const digest = (...parts) => {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(String(part)).update('\n');
@@ -125,6 +134,29 @@ export function unpackAccount(account) {
     }
   }
   return account.unpacked;
+}
+
+/**
+ * Old states of an account differ little from its first one that is kept, so they are kept as
+ * what differs: deflated with the first one as the dictionary.
+ */
+function packState(state, first) {
+  if (state === first) return;
+  const { boc, ...rest } = state.account;
+  const dictionary = dictionaryOf(first);
+  state.packed = alone(deflateRawSync(Buffer.from(boc, 'base64'), { dictionary }));
+  state.rest = { lastLt: rest.lastLt, lastHash: rest.lastHash, endLt: rest.endLt };
+  state.account = undefined;
+}
+
+function stateOf(state, first) {
+  if (state.account !== undefined) return state.account;
+  const boc = base64(inflateRawSync(state.packed, { dictionary: dictionaryOf(first) }));
+  return { boc, ...state.rest };
+}
+
+function dictionaryOf(first) {
+  return Buffer.from(first.account.boc, 'base64').subarray(0, DICTIONARY_BYTES);
 }
 
 function configWithGlobalId(globalId) {
@@ -326,7 +358,8 @@ export class Chain {
     if (!result.success) return null;
     const cell = Cell.fromBase64(result.transaction);
     const parsed = loadTransaction(cell.beginParse());
-    const tx = this.describe(entry, block, cell, parsed, before);
+    const boc = alone(Buffer.from(result.transaction, 'base64'));
+    const tx = this.describe(entry, block, { cell, boc, parsed }, before);
     const account = {
       boc: result.shardAccount,
       lastLt: tx.lt,
@@ -340,7 +373,7 @@ export class Chain {
     return tx;
   }
 
-  describe(entry, block, cell, parsed, before) {
+  describe(entry, block, { cell, boc, parsed }, before) {
     const hash = base64(cell.hash());
     const trace = entry.trace ?? { id: hash, external: entry.norm ?? entry.hash };
     const { outCells } = messageCells(cell);
@@ -350,7 +383,7 @@ export class Chain {
       hash,
       lt: parsed.lt,
       now: parsed.now,
-      boc: cell.toBoc(),
+      boc,
       prevHash: before?.lastHash ?? ZERO_HASH,
       prevLt: before?.lastLt ?? 0n,
       trace,
@@ -457,7 +490,8 @@ export class Chain {
     }
     this.shardBlocks.push(block);
     const old = this.shardBlocks[seqno - UNDO_BLOCKS];
-    if (old !== undefined) old.changes = null;
+    // what it takes to take a block back outweighs the block by far
+    if (old !== undefined) Object.assign(old, { changes: null, externals: [], queueBefore: [] });
   }
 
   /** Commit every pending shard block up to `seqno` by a new masterchain block. */
@@ -506,11 +540,13 @@ export class Chain {
     const states = this.history.get(raw) ?? [];
     if (states.length > 0) {
       const superseded = states[states.length - 1];
-      superseded.account.unpacked = undefined;
+      stateOf(superseded, states[0]).unpacked = undefined;
       if (superseded.mcSeqno === mcSeqno) states.pop();
     }
     states.push({ mcSeqno, account });
-    if (states.length > STATES_PER_ACCOUNT) states.shift();
+    const aged = states[states.length - STATES_UNPACKED];
+    if (aged?.account !== undefined) packState(aged, states[0]);
+    if (states.length > STATES_PER_ACCOUNT) states.splice(1, 1);
     this.history.set(raw, states);
   }
 
@@ -522,7 +558,10 @@ export class Chain {
     }
     const states = this.history.get(raw) ?? [];
     for (let at = states.length - 1; at >= 0; at -= 1) {
-      if (states[at].mcSeqno <= mcSeqno) return states[at].account;
+      if (states[at].mcSeqno <= mcSeqno) {
+        if (at === 0 && states.length === STATES_PER_ACCOUNT) break;
+        return stateOf(states[at], states[0]);
+      }
     }
     if (states.length === STATES_PER_ACCOUNT) {
       throw new Refused(`seqno ${mcSeqno}: the state of ${raw} is too old; ask for a later block`);

@@ -361,6 +361,21 @@ async def test_state_at_a_block__asked_by_v2__is_the_state_of_then(chain: LocalC
     assert (future.status_code, future.json()["ok"]) == (542, False)
 
 
+async def test_state_at_a_block__many_changes_ago__is_still_that_state(chain: LocalChain) -> None:
+    wallet = await chain.funded_wallet(20, amount=TON)
+    balances: dict[int, int] = {}
+    for _ in range(50):
+        await chain.control("fund", address=raw(wallet.address), amount=TON)
+        await chain.mine()
+        seqno = (await chain.get("masterchainInfo"))["last"]["seqno"]
+        balances[seqno] = await chain.balance(wallet.address)
+    assert len(set(balances.values())) == 50
+    for seqno, balance in balances.items():
+        asked = {"address": raw(wallet.address), "seqno": seqno}
+        answer = await chain.http.get("/api/v2/getAddressBalance", params=asked)
+        assert answer.json() == {"ok": True, "result": str(balance)}
+
+
 async def test_faucet__its_key__is_the_first_development_key_as_an_ed25519_seed(
     chain: LocalChain,
 ) -> None:
