@@ -371,7 +371,7 @@ async def test_state_at_a_block__many_changes_ago__is_still_that_state(chain: Lo
         balances[seqno] = await chain.balance(wallet.address)
     assert len(set(balances.values())) == 50
     for seqno, balance in balances.items():
-        asked = {"address": raw(wallet.address), "seqno": seqno}
+        asked = httpx.QueryParams({"address": raw(wallet.address), "seqno": seqno})
         answer = await chain.http.get("/api/v2/getAddressBalance", params=asked)
         assert answer.json() == {"ok": True, "result": str(balance)}
 
