@@ -67,6 +67,8 @@ class TronUnderTest:
     slotted = False
     replaces = False
     skips = True
+    assets_mix = True
+    shows_unfinal = True
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world

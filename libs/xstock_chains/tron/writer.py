@@ -185,13 +185,12 @@ class TronWriter:
         return outcome
 
     async def _energy(self, trigger: Trigger, outcome: CallOutcome) -> int:
-        """The node's estimate with our margin; where it makes none, what the simulation used and
-        what the bridge wants left for an item."""
+        """What the simulation used, what the bridge wants left for an item besides, and a margin;
+        or the node's own estimate, if it makes one and it is more."""
         body = call_body(trigger.contract, trigger.data, trigger.owner)
         estimate = parse_estimate(await self._rpc.wallet("estimateenergy", **body))
-        if isinstance(estimate, CallFault):
-            return with_margin(outcome.energy) + _ITEM_ENERGY
-        return with_margin(max(estimate, outcome.energy))
+        least = with_margin(outcome.energy) + _ITEM_ENERGY
+        return least if isinstance(estimate, CallFault) else max(least, with_margin(estimate))
 
     def _skips(
         self, order: ReleaseOrder, outcome: CallOutcome
