@@ -27,10 +27,12 @@ async function readBody(request) {
   }
   if (size === 0) return {};
   try {
-    return JSON.parse(Buffer.concat(parts).toString());
+    const body = JSON.parse(Buffer.concat(parts).toString());
+    if (typeof body === 'object' && body !== null) return body;
   } catch {
-    throw new ApiError(422, 'Unprocessable Entity');
+    // said below, as for JSON that is no object
   }
+  throw new ApiError(422, 'Unprocessable Entity');
 }
 
 class Service {

@@ -412,6 +412,9 @@ async def test_control__wrong_argument__names_field_value_and_remedy(chain: Loca
         answer = await chain.http.post(f"/devnet/{command}", json=body)
         assert answer.status_code == httpx.codes.BAD_REQUEST
         assert answer.json()["error"].startswith(start)
+    for text in ("null", "{", "7"):
+        answer = await chain.http.post("/devnet/mine", content=text)
+        assert answer.status_code == httpx.codes.BAD_REQUEST
 
 
 async def test_automine__blocks_by_the_clock__fund_returns_with_final_coins(
