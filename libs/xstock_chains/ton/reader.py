@@ -11,6 +11,7 @@ Supply is read by get methods at a named masterchain block (API v2, which alone 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from xstock_chains.ports import (
@@ -24,9 +25,9 @@ from xstock_chains.ports import (
 )
 from xstock_chains.ton.cells import dictionary
 from xstock_chains.ton.chain import TonChain, TonMinter
-from xstock_chains.ton.evidence import Committed, Evidence, Found, moved_units
+from xstock_chains.ton.evidence import Committed, Evidence, Found, ItemKey, moved_units
 from xstock_chains.ton.position import MinterPlace, Position, parse_position
-from xstock_chains.ton.rpc import AccountHead, McBlock, Toncenter, Transaction
+from xstock_chains.ton.rpc import PAGE_MAX, AccountHead, McBlock, Toncenter, Transaction
 from xstock_chains.ton.walk import Mark, Stretch, Walk
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
@@ -43,6 +44,15 @@ _ONE: Final = 10**18
 _UNTIL_LIFTED: Final = 0xFFFFFFFF
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A minter's unanswered mints as of a masterchain block, and where to read on."""
+
+    seqno: int
+    next_lt: int
+    open: Mapping[ItemKey, int]
+
+
 class TonReader:
     """`ChainReader` for one node of one TON network."""
 
@@ -52,6 +62,7 @@ class TonReader:
         self.walk = Walk(api)
         self._api = api
         self._blocks: OrderedDict[int, McBlock] = OrderedDict()
+        self._flights: dict[Address32, Flight] = {}
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -119,9 +130,10 @@ class TonReader:
         stretches = await self._stretches(position, head.seqno, limit)
         through = min([head.seqno, *(stretch.whole_to for stretch in stretches.values())])
         committed = await self._commit(stretches, through)
-        found = self._observe(committed)
+        observed = [(one, self.evidence.observe(one)) for one in committed]
+        found = sorted((pair for _, pairs in observed for pair in pairs), key=_place_order)
         kept, last = _cut(found, through, limit)
-        places = self._places(position, committed, last)
+        places = _places(position, observed, last)
         self.check_dense(position, found)
         block = head if last == head.seqno else await self._block(last)
         await self.prove_counters(position, places, block, at_head=last == head.seqno)
@@ -159,7 +171,7 @@ class TonReader:
             for account in accounts.values()
             if account.lt != position.of(account.address).mark.lt
         ]
-        self._check_unmoved(position, accounts)
+        self._check_shown(position, accounts, head)
         stretches = await asyncio.gather(
             *(
                 self.walk.follow(
@@ -173,14 +185,18 @@ class TonReader:
         )
         return {account.address: got for account, got in zip(fresh, stretches, strict=True)}
 
-    def _check_unmoved(self, position: Position, accounts: Mapping[Address32, AccountHead]) -> None:
-        for address, place in position.minters.items():
-            account = accounts.get(address)
-            if account is None and address in self.chain.by_address:
-                text = f"{self._api.host} does not know minter {address.hex()}, which it had"
-                raise Transient("NODE_BEHIND", text, {"account": address.hex()})
-            if account is not None and account.lt == place.mark.lt:
-                self.walk.same_end(account, place.mark)
+    def _check_shown(
+        self, position: Position, accounts: Mapping[Address32, AccountHead], head: int
+    ) -> None:
+        """SECURITY: a minter that the node does not show is no empty minter (F30)."""
+        for minter in self.chain.minters:
+            place, account = position.of(minter.address), accounts.get(minter.address)
+            if account is not None and account.lt:
+                if account.lt == place.mark.lt:
+                    self.walk.same_end(account, place.mark)
+            elif place.mark.lt or minter.deployed_block <= head:
+                text = f"{self._api.host} does not show {minter.asset.symbol}'s minter"
+                raise Transient("NODE_BEHIND", text, {"account": minter.address.hex()})
 
     async def _commit(
         self, stretches: Mapping[Address32, Stretch], through: int
@@ -195,26 +211,6 @@ class TonReader:
         blocks = await self._blocks_of(seqno for tx, _, seqno in chosen if tx.out_msgs or tx.in_msg)
         found = [Committed(tx, minter, blocks[seqno]) for tx, minter, seqno in chosen]
         return sorted(found, key=lambda one: (one.block.seqno, one.tx.lt, one.tx.hash))
-
-    def _observe(self, committed: Sequence[Committed]) -> list[Found]:
-        found = [pair for one in committed for pair in self.evidence.observe(one)]
-        return sorted(found, key=_place_order)
-
-    def _places(
-        self, before: Position, committed: Sequence[Committed], last: int
-    ) -> dict[Address32, MinterPlace]:
-        """Where each minter stands after block `last`."""
-        places = dict(before.minters)
-        for one in committed:
-            if one.block.seqno > last:
-                break
-            place = places.get(one.minter.address, MinterPlace())
-            lanes = dict(place.lanes)
-            for lane, _ in self.evidence.observe(one):
-                if lane is not None:
-                    lanes[lane[1]] = lane[2]
-            places[one.minter.address] = MinterPlace(Mark(one.tx.lt, one.tx.hash), lanes)
-        return places
 
     # ------------------------------------------------------------------ completeness
 
@@ -422,26 +418,53 @@ class TonReader:
         return supply, lanes
 
     async def in_flight(self, minter: TonMinter, block: McBlock) -> int:
-        """Units minted up to a block whose wallets had not answered by then."""
-        start = max(block.start_lt - _IN_FLIGHT_LT, 0)
-        open_mints: dict[tuple[int, bytes], int] = {}
+        """Units minted up to a block whose wallets had not answered by then.
+
+        What was read before is kept: a later block costs only what happened since.
+        """
+        known = self._flights.get(minter.address)
+        if known is None or known.seqno > block.seqno:
+            known = Flight(0, max(block.start_lt - _IN_FLIGHT_LT, 0), {})
+        known = await self._flown(minter, block, known)
+        self._flights[minter.address] = known
+        return sum(known.open.values())
+
+    async def _flown(self, minter: TonMinter, block: McBlock, known: Flight) -> Flight:
+        start, open_mints = known.next_lt, dict(known.open)
         while True:
-            part = await self._api.transactions(minter.address, start_lt=start, limit=1000)
+            part = await self._api.transactions(minter.address, start_lt=start, limit=PAGE_MAX)
             for tx in part:
                 if not tx.final_by(block.seqno):
-                    return sum(open_mints.values())
+                    return Flight(block.seqno, start, open_mints)
                 minted, answered = moved_units(tx)
                 open_mints |= minted
                 for key in answered:
                     open_mints.pop(key, None)
-            if len(part) < 1000:
-                return sum(open_mints.values())
-            start = part[-1].lt + 1
+                start = tx.lt + 1
+            if len(part) < PAGE_MAX:
+                return Flight(block.seqno, start, open_mints)
 
 
 def _place_order(pair: Found) -> tuple[int, int, bytes]:
     place = pair[1].place
     return (place.block.number, place.index, place.tx.id)
+
+
+def _places(
+    before: Position, observed: Sequence[tuple[Committed, Sequence[Found]]], last: int
+) -> dict[Address32, MinterPlace]:
+    """Where each minter stands after block `last`."""
+    places = dict(before.minters)
+    for one, found in observed:
+        if one.block.seqno > last:
+            break
+        place = places.get(one.minter.address, MinterPlace())
+        lanes = dict(place.lanes)
+        for lane, _ in found:
+            if lane is not None:
+                lanes[lane[1]] = lane[2]
+        places[one.minter.address] = MinterPlace(Mark(one.tx.lt, one.tx.hash), lanes)
+    return places
 
 
 def _cut(found: Sequence[Found], through: int, limit: int) -> tuple[Sequence[Found], int]:
