@@ -92,8 +92,10 @@ class TronChain:
         return self._clock.unix_ms() + self._warped_ms
 
     def next_second(self) -> int:
-        """The time that a contract sees in the pending state."""
-        return max(self.now_ms(), self.head.timestamp_ms + 1) // 1000
+        """The time that a contract sees in the pending state: that of the next block if in time."""
+        now, interval = self.now_ms(), self.options.block_ms
+        slot = min(self.head.timestamp_ms, now) + interval
+        return max(now, slot, self.head.timestamp_ms + 1) // 1000
 
     def find(self, txid: bytes) -> tuple[Executed, Block | None] | None:
         """Return a known transaction with its block, None for pending; None if it is unknown."""
@@ -126,6 +128,8 @@ class TronChain:
 
     async def _make_block(self) -> Block:
         time_ms = max(self.now_ms(), self.head.timestamp_ms + 1)
+        if self.pending:
+            time_ms = max(time_ms, self._pending_second * 1000)
         dead = [each for each in self.pending if each.transaction.expiration_ms <= time_ms]
         if self.pending and (dead or self._pending_second != time_ms // 1000):
             await self._execute_again(time_ms)
@@ -161,6 +165,10 @@ class TronChain:
         self.pending = []
         self._ledger = self.head.ledger
         await self.evm.rollback(self._ledger.height)
+        for address, contract in self._ledger.contracts.items():
+            # anvil forgets the code of accounts in states that it had moved to disk
+            if not await self.evm.code(address):
+                await self.evm.set_code(address, contract.runtime)
 
     def _forget_old_ledger(self) -> None:
         old = self.head.number - LEDGERS_KEPT
