@@ -75,15 +75,20 @@ class ChainControl:
 
     async def _do_evm(self, command: ChainCommand, proxy: ProxyAdmin, depth: int) -> dict[str, Any]:
         kind = FaultKind.FREEZE_FINALITY.value
-        match command:
-            case ChainCommand.FREEZE_FINALITY:
-                block = await self._asked("eth_getBlockByNumber", "finalized", False)  # noqa: FBT003
-                number = int(block["number"], 16)
-                return {"fault": await proxy.add(kind, chain=self.name, at=number), "at": number}
-            case ChainCommand.THAW_FINALITY:
-                return {"lifted": await proxy.lift(fault=kind, chain=self.name)}
+        if command is ChainCommand.THAW_FINALITY:
+            return {"lifted": await proxy.lift(fault=kind, chain=self.name)}
+        final, head = [await self._height(tag) for tag in ("finalized", "latest")]
+        if command is ChainCommand.FREEZE_FINALITY:
+            return {"fault": await proxy.add(kind, chain=self.name, at=final), "at": final}
+        if depth > head - final:
+            text = f"depth: {depth}, but only {head - final} blocks are not final"
+            raise ChainRefused(f"{self.name}: {text}")
         await self._asked("anvil_reorg", depth, [])
         return {"depth": depth}
+
+    async def _height(self, tag: str) -> int:
+        block = await self._asked("eth_getBlockByNumber", tag, *(False,))
+        return int(block["number"], 16)
 
     async def _asked(self, method: str, *params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -97,7 +102,9 @@ class ChainControl:
         except ValueError:
             document = {"error": answer.text}
         if answer.is_error or good not in document:
-            raise ChainRefused(f"{self.name}: {document.get('error', document)}")
+            error = document.get("error", document)
+            text = error.get("message", error) if isinstance(error, dict) else error
+            raise ChainRefused(f"{self.name}: {text}")
         return {name: value for name, value in document.items() if name != "ok"}
 
     def _signal(self, number: signal.Signals) -> dict[str, Any]:
