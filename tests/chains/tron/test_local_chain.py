@@ -342,3 +342,46 @@ async def test_automine__on__makes_blocks_by_itself(chain: Stage) -> None:
     waiting = "the transaction to be in a block"
     await chain.node.child.wait_until(included, waiting_for=waiting, timeout_seconds=10)
     assert (await state(chain))["head"] > before
+
+
+async def test_internal_call__that_fails_inside_a_success__is_marked_rejected(
+    chain: Stage,
+) -> None:
+    """F17: a failed internal call of a successful transaction must not look like an effect."""
+    probe = bytes.fromhex(chain.names[PROBE[1:].hex()])
+    # probe.noReason() with the result ignored, then STOP
+    call = bytes.fromhex("631cbc142060e01b600052600060006004600060007300").removesuffix(b"\x00")
+    runtime = call + probe + bytes.fromhex("5af15000")
+    size = len(runtime).to_bytes(1, "big")
+    code = b"\x60" + size + bytes.fromhex("600c60003960") + size + bytes.fromhex("6000f3") + runtime
+    deploy = await chain.fresh(broadcast_message("broadcasthex_success_deploy"))
+    value = deploy.value()
+    value["new_contract"]["bytecode"] = code
+    created = chain.signed(repacked(deploy, value), chain.keys[OWNER])
+    assert (await chain.broadcast(created))["code"] == "SUCCESS"
+    await chain.mine()
+    caller = of_contract(created.id, value["owner_address"])
+    plain = await chain.fresh(broadcast_message(MINT))
+    target = {**plain.value(), "contract_address": caller}
+    transaction = chain.signed(repacked(plain, target), chain.keys[OWNER])
+    assert (await chain.broadcast(transaction))["code"] == "SUCCESS"
+    await chain.mine()
+    found = await info(chain, transaction)
+    assert found["receipt"]["result"] == "SUCCESS"
+    inner = [
+        (each["transferTo_address"], each["rejected"]) for each in found["internal_transactions"]
+    ]
+    assert inner == [("41" + probe.hex(), True)]
+
+
+async def test_log__of_a_call__stands_in_the_solid_json_rpc_only_when_solid(chain: Stage) -> None:
+    await mint(chain)
+    await chain.mine()
+    wanted = {"fromBlock": "0x1", "toBlock": "latest"}
+    wanted["address"] = "0x" + chain.names[PROBE[1:].hex()]
+    body = {"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [wanted]}
+    full = await chain.ask("/jsonrpc", **body)
+    assert len(full["result"]) == 1
+    assert (await chain.ask("/solidity/jsonrpc", **body))["result"] == []
+    await chain.mine(FINAL_BLOCKS)
+    assert await chain.ask("/solidity/jsonrpc", **body) == full
