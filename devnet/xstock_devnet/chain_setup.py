@@ -3,22 +3,32 @@
 The very deployment that `xstock deploy` runs, on a node of ours or of somebody else's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from xstock_chains.ports import AssetOrder, Deployment, DeploymentOrder, DeployStep, StepState
+from xstock_chains.ports import (
+    AssetOrder,
+    ChainReader,
+    Deployment,
+    DeploymentOrder,
+    DeployStep,
+    StepState,
+    SupplyReading,
+)
 from xstock_chains.profiles import PROFILES, open_deployment, open_reader, read_network_id
 from xstock_chains.registry import Registry
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, Amount
-from xstock_core.ids import Address32
+from xstock_core.ids import Address32, AssetId
 from xstock_devnet.plan import THRESHOLD, AssetPlan, External, LocalChain
 from xstock_devnet.processes import ProcessFailed
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import Transient
 
 GRANTS_SECONDS_MAX: Final = 900
+FINAL_SECONDS_MAX: Final = 300
+"""Longer than any chain here takes to make a deployment final, Ethereum's main network aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +134,17 @@ class TokenFacts:
 async def read_token_facts(
     registry: Registry, chain: LocalChain, url: str
 ) -> dict[str, TokenFacts]:
-    """Every asset of a chain by symbol, at one recent block; Transient if one cannot be read."""
+    """Every asset of a chain by symbol, at one recent block.
+
+    Where only final state is shown (Tron) a token just made is not there yet: it is waited for,
+    and Transient says which one did not come.
+    """
     opened = open_reader(registry, chain.name, [url])
     symbols = {asset.id: asset.symbol for asset in registry.assets if asset.on(chain.name)}
     try:
-        reading = await opened.port.read_supply(list(symbols))
+        reading = await _whole_reading(opened.port, chain.name, symbols)
     finally:
         await opened.aclose()
-    unread = symbols.keys() - {supply.asset for supply in reading.supplies}
-    if unread:
-        names = sorted(symbols[asset] for asset in unread)
-        text = f"{chain.name} does not show the supply of {names}; look at their tokens"
-        raise Transient("SUPPLY_UNREAD", text, {"chain": chain.name})
     facts = {}
     for supply in reading.supplies:
         circulating = supply.token_units - supply.bridge_inventory_units
@@ -149,6 +158,26 @@ async def read_token_facts(
             reading.block.number,
         )
     return facts
+
+
+async def _whole_reading(
+    reader: ChainReader, chain: str, symbols: Mapping[AssetId, str]
+) -> SupplyReading:
+    clock = SystemClock()
+    deadline = clock.monotonic() + FINAL_SECONDS_MAX
+    while True:
+        reading = await reader.read_supply(list(symbols))
+        unread = symbols.keys() - {supply.asset for supply in reading.supplies}
+        if not unread:
+            return reading
+        if clock.monotonic() > deadline:
+            names = sorted(symbols[asset] for asset in unread)
+            text = (
+                f"{chain}: waited {FINAL_SECONDS_MAX} s for the supply of {names}; look at their "
+                "tokens"
+            )
+            raise Transient("SUPPLY_UNREAD", text, {"chain": chain})
+        await clock.sleep(1.0)
 
 
 def displayed_units(shares: int, multiplier: int) -> int:
