@@ -361,9 +361,13 @@ def registry_of(deployment: SolanaDeployment) -> Registry:
 
 
 @asynccontextmanager
-async def running_world(folder: Path, final_blocks: int = 32) -> AsyncIterator[World]:
+async def running_world(
+    folder: Path, final_blocks: int = 32, skip_every: int = 0
+) -> AsyncIterator[World]:
     """A node, deployed, in the test's hands; gone afterwards."""
-    async with SolanaNode(folder, block_ms=20, final_blocks=final_blocks) as node:
+    async with SolanaNode(
+        folder, block_ms=20, final_blocks=final_blocks, skip_every=skip_every
+    ) as node:
         rpc = Rpc(node.url)
         try:
             deployment = await deploy(rpc, order())
