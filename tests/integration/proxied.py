@@ -21,6 +21,7 @@ class Provider:
     """One provider endpoint as a reader uses it."""
 
     url: str
+    client: httpx.AsyncClient
 
     async def rpc(self, method: str, *params: object, path: str = "") -> Any:
         """The result of a JSON-RPC call, or its error object."""
@@ -38,8 +39,7 @@ class Provider:
 
     async def ask(self, verb: str, path: str = "", **more: Any) -> httpx.Response:
         """The HTTP answer itself."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-            return await client.request(verb, self.url + path, **more)
+        return await self.client.request(verb, self.url + path, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,16 @@ class Proxied:
     @property
     def struck(self) -> Provider:
         """The provider that `strike` strikes."""
-        return Provider(self.admin.endpoint(READER, self.chain, 0))
+        return self.provider(0)
 
     @property
     def spared(self) -> Provider:
         """Its neighbour before the same chain."""
-        return Provider(self.admin.endpoint(READER, self.chain, 1))
+        return self.provider(1)
+
+    def provider(self, number: int) -> Provider:
+        """One provider of the reader."""
+        return Provider(self.admin.endpoint(READER, self.chain, number), self.node.client)
 
     async def strike(self, fault: str, **params: Any) -> int:
         """Put a fault on the first provider."""
@@ -76,6 +80,7 @@ async def proxied(family: str, node_url: str) -> AsyncIterator[Proxied]:
     proxy = RpcProxy({family: [node_url]}, {family: family})
     try:
         admin = ProxyAdmin(f"http://127.0.0.1:{await proxy.start()}")
-        yield Proxied(family, admin, Provider(node_url))
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            yield Proxied(family, admin, Provider(node_url, client))
     finally:
         await proxy.stop()

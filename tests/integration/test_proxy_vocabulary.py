@@ -49,7 +49,8 @@ async def evm(
         proxy = RpcProxy({"bnb": [node.url]})
         admin = ProxyAdmin(f"http://127.0.0.1:{await proxy.start()}")
         control = ChainControl("bnb", node.url, "evm", node.child.pid)
-        yield control, admin, Provider(admin.endpoint("guard-1", "bnb", 0))
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            yield control, admin, Provider(admin.endpoint("guard-1", "bnb", 0), client)
         await proxy.stop()
 
 
