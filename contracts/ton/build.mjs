@@ -22,10 +22,17 @@ const SETTINGS = { optimizationLevel: 2, withStackComments: false, withSrcLineCo
 
 const sha256 = (text) => createHash("sha256").update(text).digest("hex");
 
+const unchanged = {};
+
 /** Compiles both contracts with `changed` ({file: text}) in place of those files. */
 async function compile(changed = {}) {
   const artifacts = {};
   for (const [name, entrypointFileName] of Object.entries(ENTRY_POINTS)) {
+    const kept = unchanged[name];
+    if (kept && !kept.files.some((path) => path in changed)) {
+      artifacts[name] = kept.artifact;
+      continue;
+    }
     const used = {};
     const fsReadCallback = (path) => {
       used[path] = changed[path] ?? readFileSync(join(here, path), "utf8");
@@ -43,12 +50,16 @@ async function compile(changed = {}) {
       settings: SETTINGS,
       sourceHash: sha256(JSON.stringify(sources)),
     };
+    if (!Object.keys(changed).length) {
+      unchanged[name] = { files: Object.keys(used), artifact: artifacts[name] };
+    }
   }
   return artifacts;
 }
 
 if (process.argv.includes("--stdin")) {
   const done = {};
+  await compile();
   for (const [job, sources] of Object.entries(JSON.parse(readFileSync(0, "utf8")))) {
     done[job] = await compile(sources);
   }

@@ -1,0 +1,1 @@
+"""The TON contracts, attacked in TON's own virtual machine."""
