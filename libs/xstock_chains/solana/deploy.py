@@ -55,6 +55,8 @@ from xstock_runtime.hashing import keccak256
 _MINT_BASE_SIZE: Final = 166
 _EXTENSION_SIZES: Final = (64, 32, 1, 64, 56, 33)
 """Metadata pointer, permanent delegate, default state, hook, scaled UI amount, pausable."""
+_SIGNATURES_MAX: Final = 1_000
+_PAGES_MAX: Final = 100
 _WAIT_SECONDS: Final = 0.1
 _TRIES: Final = 900
 _RESEND_EVERY: Final = 20
@@ -168,12 +170,18 @@ class SolanaDeployment:
     async def _first_slot(self, final: int) -> int:
         """The final slot now, or the one before the multisig's oldest transaction where it
         exists already and the state file is lost."""
-        options = {"limit": 1000, **CONFIRMED}
-        answer = await self._rpc.call("getSignaturesForAddress", show(self.multisig), options)
-        listed = list_of(answer, "getSignaturesForAddress")
-        if not listed:
-            return max(1, final)
-        return max(1, number_of(dict_of(listed[-1], "signature").get("slot"), "slot") - 1)
+        options: dict[str, Any] = {"limit": _SIGNATURES_MAX, **CONFIRMED}
+        first = final + 1
+        for _ in range(_PAGES_MAX):
+            answer = await self._rpc.call("getSignaturesForAddress", show(self.multisig), options)
+            listed = [dict_of(one, "signature") for one in list_of(answer, "signatures")]
+            if listed:
+                first = min(first, number_of(listed[-1].get("slot"), "signature.slot"))
+                options["before"] = listed[-1].get("signature")
+            if len(listed) < _SIGNATURES_MAX:
+                return max(1, first - 1)
+        text = "the state file is lost and the multisig's history too long; restore the file"
+        raise Fatal("STATE_LOST", text, {"multisig": show(self.multisig)})
 
     async def _accounts(self, keys: Sequence[bytes]) -> list[Account | None]:
         options = {"encoding": "base64", **CONFIRMED}
