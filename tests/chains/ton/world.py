@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import Toncenter, Transaction
 from xstock_chains.ton.signer import HIGHLOAD, LocalSigner, payload
 from xstock_chains.ton.wallets import highload_inner
-from xstock_chains.ton.writer import TonWriter
+from xstock_chains.ton.writer import TonWriter, parse_query
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, issue_nonce
 from xstock_core.observation import Observation
@@ -82,6 +82,8 @@ class World:
     agent: LocalSigner
     recipient: Address32
     plan: DeployPlan
+    guards: Sequence[LocalSigner] = GUARDS
+    opened: list[Toncenter] = field(default_factory=list)
     orders: int = 0
     sent: int = 0
 
@@ -143,6 +145,25 @@ class World:
             content = payload(HIGHLOAD, inner, deploy=True)
             prepared = PreparedTx(Domain.TON, slot, content, "", simulated=False)
             await self.api.send((await self.holder.sign_transaction(prepared)).raw)
+
+    def holder_of(self, name: bytes) -> LocalSigner:
+        """Another key of this world."""
+        return LocalSigner(keccak256(name + self.bridge))
+
+    async def signed_message(self, message: Cell) -> SignedTx:
+        """Any message of the relayer's, signed, in its next slot."""
+        sender = self.relayer.relayer_wallet
+        slot = await self.writer.next_slot(sender, ())
+        query = parse_query(slot)
+        content = payload(
+            HIGHLOAD, highload_inner(query.counter, query.created_at, message), deploy=True
+        )
+        prepared = PreparedTx(Domain.TON, slot, content, "", simulated=False)
+        return await self.relayer.sign_transaction(prepared)
+
+    async def drop(self, tx: bytes) -> None:
+        """A message or transaction and all that it caused is gone for good."""
+        await self.devnet("drop_tx", tx=text_of(tx))
 
     async def landed(self, account: Address32) -> list[Transaction]:
         """An account's transactions that no masterchain block commits yet, oldest first."""
@@ -328,10 +349,14 @@ class Chains:
         self.control = httpx.AsyncClient(trust_env=False, timeout=60.0)
         self._apis: list[Toncenter] = []
         self._numbers = count(1)
+        self.worlds: list[World] = []
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self.control.aclose()
+        for world in self.worlds:
+            for opened in world.opened:
+                await opened.aclose()
         for api in self._apis:
             await api.aclose()
 
@@ -391,6 +416,7 @@ class Chains:
             recipient=Address32(keccak256(b"recipient %d" % number)),
             plan=plan,
         )
+        self.worlds.append(world)
         await world.give(world.holder_account, relayer.relayer_wallet, agent.holder_wallet)
         deployments = [
             internal_message(minter.address, MINTER_VALUE, top_up_body(), init=minter.init)
