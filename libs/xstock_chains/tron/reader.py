@@ -145,16 +145,24 @@ class TronReader:
 
     async def _steady(self, reads: Sequence[Read]) -> tuple[Block, list[CallOutcome | CallFault]]:
         """A solid head and what contracts say in its very state: the head was the same before
-        and after the calls. Raises Transient if blocks come faster than answers."""
+        and after the calls, or none of our contracts did anything in the blocks between.
+        Raises Transient while they do so faster than the node answers."""
         head = await self._solid.head()
         for _ in range(_STEADY_TRIES):
             answers = await read_all(self._rpc, SOLID, reads)
             again = await self._solid.head()
-            if again.id == head.id:
+            if again.id == head.id or await self._unmoved(head, again):
                 return head, answers
             head = again
         text = f"{self._rpc.host} moves on faster than it answers; ask a nearer node"
         raise Transient("STATE_UNREADABLE", text, {"host": self._rpc.host})
+
+    async def _unmoved(self, before: Block, after: Block) -> bool:
+        try:
+            await self._require_unmoved(before.ref(self.chain.domain), after)
+        except Transient:
+            return False
+        return True
 
     def _counter_reads(self) -> list[Read]:
         data = counters_data(self.chain.domain)
