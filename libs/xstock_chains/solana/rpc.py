@@ -2,8 +2,10 @@
 
 Every failure is one of our classes. The answers are parsed here, not by an SDK: solana-py lets
 unknown error codes pass as numbers, and solders' JSON parser panics with a BaseException on some
-malformed answers. Nothing is retried here. A node's address may carry a key, so errors show only
-its host.
+malformed answers. JSON is read by pydantic's parser, which bounds its own depth: the standard one
+trusts the interpreter's recursion limit, and an Ethereum library raises that so far that a deeply
+nested answer would crash the process. Nothing is retried here. A node's address may carry a key,
+so errors show only its host.
 """
 
 import base64
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from base58 import b58decode
+from pydantic_core import from_json
 
 from xstock_chains.solana.errors import RATE_LIMITED, RpcFault, refused
 from xstock_core.ids import U64_MAX
@@ -137,8 +140,8 @@ class Rpc:
     def parse(self, raw: bytes) -> list[Any]:
         """The answers in a body; raises InvalidMessage for what is no JSON-RPC."""
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            answer = from_json(raw)
+        except ValueError as error:
             raise self._malformed("not JSON") from error
         if isinstance(answer, dict) and "id" in answer and answer.get("id") is None:
             raise refused(self.host, "batch", self._fault(answer.get("error")))
