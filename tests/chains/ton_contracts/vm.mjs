@@ -273,6 +273,7 @@ function shown(tx) {
     skipped_actions: description.actionPhase ? description.actionPhase.skippedActions : 0,
     bounce: description.bouncePhase?.type ?? null,
     fees: tx.totalFees.coins,
+    wallet_known: slice.remainingBits >= 66 ? slice.skip(64).preloadUint(2) !== 0 : false,
     outs: [...tx.outMessages.values()].filter((m) => m.info.type === "internal").length,
     logs: [...tx.outMessages.values()].filter((m) => m.info.type === "external-out")
       .map((m) => shownLog(m.body)),
