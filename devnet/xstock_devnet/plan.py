@@ -1,8 +1,8 @@
 """What a local world consists of: chains, assets, people and how many of each; plain data.
 
-Three anvil chains with the ids of Ethereum, BNB and Mantle, different block times and finality
-lags, ten assets with multipliers above, at and below one. A chain may be somebody else's node
-instead (`External`); everything else stays the same.
+Six chains, each over its own kind of node with its own block time and finality lag, and ten assets
+with multipliers above, at and below one. A chain may be somebody else's node instead (`External`);
+everything else stays the same.
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +48,11 @@ CHAINS: Final = (
     LocalChain("ethereum", Domain.ETHEREUM, 1, block_ms=1000, final_blocks=4),
     LocalChain("bnb", Domain.BNB, 56, block_ms=1000, final_blocks=2),
     LocalChain("mantle", Domain.MANTLE, 5000, block_ms=2000, final_blocks=2),
+    LocalChain("solana", Domain.SOLANA, 101, block_ms=500, final_blocks=6),
+    LocalChain("tron", Domain.TRON, 728126428, block_ms=1000, final_blocks=3),
+    LocalChain("ton", Domain.TON, -239, block_ms=1000, final_blocks=1),
 )
+"""Faster than the real ones, each with its own distance between head and final block."""
 
 
 @dataclass(frozen=True, slots=True)
