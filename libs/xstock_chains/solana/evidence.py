@@ -107,7 +107,7 @@ class Evidence:
         self._references = {one.key: asset for asset in chain.assets for one in asset.references}
         self._authorities = {chain.multisig.key, *chain.predecessors}
         self._lanes = {one.key: one for one in chain.lane_keys}
-        self._watched = (*self._mints, *self._lanes)
+        self._watched = frozenset({*self._mints, *self._lanes})
         self._texts = frozenset(show(key) for key in self._watched)
 
     def observe(self, block: Block) -> Seen:

@@ -60,7 +60,8 @@ from xstock_runtime.errors import InvalidMessage, Transient
 _CURSOR_VERSION: Final = 1
 _ACCOUNTS_A_CALL: Final = 100
 _INDEX_ASSETS_A_PAGE: Final = 8
-_SIGNATURES_MAX: Final = 1000
+_SIGNATURES_MAX: Final = 100
+"""Enough to cover a page at the head; older ones are not asked for at every page."""
 _READINGS_MAX: Final = 64
 _SPAN_AT_START: Final = 8
 

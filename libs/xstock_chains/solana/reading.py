@@ -20,7 +20,13 @@ from xstock_chains.solana.programs import (
     TOKEN_2022,
 )
 from xstock_chains.solana.rpc import base64_of, dict_of, invalid, key_of, list_of, number_of
-from xstock_chains.solana.wire import Transaction, malformed, parse_transaction
+from xstock_chains.solana.wire import (
+    KEY_SIZE,
+    SIGNATURE_SIZE,
+    Transaction,
+    malformed,
+    parse_transaction,
+)
 from xstock_runtime.errors import InvalidMessage
 
 TOP_LEVEL: Final = 0xFF
@@ -78,12 +84,30 @@ def raw_of(entry: Any) -> bytes:
     return base64_of(dict_of(entry, "transaction").get("transaction"), "transaction.transaction")
 
 
-def concerns(entry: Any, raw: bytes, keys: Sequence[bytes], texts: frozenset[str]) -> bool:
-    """Whether a transaction names one of these accounts, itself or through a lookup table."""
-    if any(key in raw for key in keys):
+def concerns(entry: Any, raw: bytes, keys: frozenset[bytes], texts: frozenset[str]) -> bool:
+    """Whether a transaction names one of these accounts, itself or through a lookup table.
+
+    Asked of every transaction of every block, so its accounts are looked up where they lie; what
+    cannot be read so is left to the parser.
+    """
+    try:
+        if _names(raw, keys):
+            return True
+    except IndexError:
         return True
     loaded = (entry.get("meta") or {}).get("loadedAddresses") or {}
     return any(text in texts for part in loaded.values() for text in part)
+
+
+def _names(raw: bytes, keys: frozenset[bytes]) -> bool:
+    """Signatures, perhaps a version, a header of three, then the accounts."""
+    at = 1 + SIGNATURE_SIZE * raw[0]
+    at += 4 if raw[at] & 0x80 else 3
+    first, count = at + 1, raw[at]
+    return any(
+        raw[start : start + KEY_SIZE] in keys
+        for start in range(first, first + KEY_SIZE * count, KEY_SIZE)
+    )
 
 
 def parse_ran(entry: Any, raw: bytes) -> Ran:
