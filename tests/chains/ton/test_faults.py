@@ -312,7 +312,7 @@ async def test_writer__release_reorganised_away__same_bytes_land_once(world: Wor
 async def test_burn__notification_bounces__tokens_are_back_and_nothing_is_told(
     world: World,
 ) -> None:
-    """F44: a paused minter refuses; the wallet restores the balance; no burn is believed."""
+    """F16: a paused minter refuses; the wallet restores the balance; no burn is believed."""
     _, start = await world.read_all()
     before = await world.units_of(world.holder_account)
     await world.pause()
@@ -326,7 +326,7 @@ async def test_burn__notification_bounces__tokens_are_back_and_nothing_is_told(
 
 @pytest.mark.parametrize("case", ["op", "short", "long", "lane", "recipient"])
 async def test_burn__payload_is_malformed__goes_back_to_the_holder(world: World, case: str) -> None:
-    """F18: a payload that names no transfer burns nothing."""
+    """F16, F18: a payload that names no transfer burns nothing."""
     good = burn_payload(int(Domain.BNB), NOWHERE, None)
     payloads: dict[str, Cell] = {
         "op": end(Builder().store_uint(1, 32).store_uint(2, 32).store_bytes(bytes(31) + b"\1")),
@@ -392,7 +392,7 @@ class BelievesFailures(Evidence):
 
 
 async def test_reader__failed_transaction_shown_with_a_log__says_nothing(world: World) -> None:
-    """F04, F44: aborted, failed in compute or in action: no burn, whatever is shown."""
+    """F04, F16: aborted, failed in compute or in action: no burn, whatever is shown."""
     _, start = await world.read_all()
     await world.burn(SHARE)
     await world.finalize()
@@ -530,7 +530,7 @@ async def test_supply__mint_not_acknowledged_yet__is_nobodys(world: World) -> No
 
 
 async def test_hashed_nonce__time_of_its_burn_unknown__no_permit_is_made(world: World) -> None:
-    """F16: the contract forgets hashed nonces after a while; without the time it could not tell."""
+    """The contract forgets hashed nonces after a while; without the time it could not tell."""
     nonce = solana_nonce(b"\x07" * 64, 1, 255)
     unknown = world.item(1, source=Domain.SOLANA, nonce=nonce)
     with pytest.raises(InvalidMessage, match="BURN_TIME_UNKNOWN"):

@@ -240,7 +240,7 @@ class Trusting(TonHolder):
 async def test_holder__gateway_lies_about_the_bytes__nothing_is_signed(
     running: Running, field: str
 ) -> None:
-    """F86: another account, more coins, another recipient: each is seen before the key is used."""
+    """Another account, more coins, another recipient: each is seen before the key is used."""
     request = wanted()
     document = await built(running, request)
     (message,) = document["messages"]

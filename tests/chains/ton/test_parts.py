@@ -105,7 +105,7 @@ def test_slot__text__says_all_that_status_needs() -> None:
 
 
 def test_signer__wallet_of_another_key__is_not_signed_for() -> None:
-    """F84: a payload that names somebody else's wallet stops the process."""
+    """A payload that names somebody else's wallet stops the process."""
     inner = wallets.highload_inner(1, 2, internal_message(BRIDGE, 1, PAYLOAD))
     slot = SendSlot(Domain.TON, KEYS[1].relayer_wallet, "1/2/300")
     tx = PreparedTx(Domain.TON, slot, payload(HIGHLOAD, inner, deploy=False), "", simulated=False)
@@ -131,7 +131,7 @@ def test_signer__deployed_or_not__the_reference_is_the_same() -> None:
 
 @pytest.mark.parametrize("text", ["", "zz" * 32, "11" * 31, "00" * 32])
 def test_signer__key_file_is_unusable__says_so_without_the_key(text: str, tmp_path: Path) -> None:
-    """F85."""
+    """A secret is in no text."""
     file = tmp_path / "key"
     file.write_text(text)
     with pytest.raises(Fatal) as caught:

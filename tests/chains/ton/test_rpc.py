@@ -52,7 +52,7 @@ def recorded(name: str) -> dict[str, Any]:
 async def test_rpc__node_refuses__the_error_says_how_to_go_on(
     status: int, body: Any, code: str
 ) -> None:
-    """F87: slow down, another key, another node: told apart by what was recorded."""
+    """Slow down, another key, another node: told apart by what was recorded."""
     with pytest.raises(Transient) as caught:
         await says(status, body).masterchain_head()
     assert caught.value.code == code
@@ -121,7 +121,7 @@ async def test_rpc__answer_without_end__is_cut_off() -> None:
 
 @pytest.mark.parametrize("mark", ["?", "#"])
 async def test_rpc__key_in_the_address__goes_out_as_a_header_and_nowhere_else(mark: str) -> None:
-    """F85: neither the address that is asked nor an error shows it."""
+    """Neither the address that is asked nor an error shows it."""
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
