@@ -3,6 +3,7 @@
 Each rule that keeps money is also taken out here, to see that its test would notice.
 """
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.chains.solana.made import (
     an_entry,
 )
 from tests.chains.solana.world import ELSEWHERE, GUARDS, HOLDER, RELAYER, SHARE, STRANGER, TSLA
+from xstock_chains.solana.address import show
 from xstock_chains.solana.chain import LaneKey
 from xstock_chains.solana.evidence import Evidence
 from xstock_chains.solana.programs import (
@@ -36,7 +38,7 @@ from xstock_chains.solana.programs import (
 )
 from xstock_chains.solana.reading import Executed
 from xstock_chains.solana.release import marker_of, marker_seed
-from xstock_chains.solana.wire import Instruction, Meta
+from xstock_chains.solana.wire import Instruction, Meta, transaction_bytes
 from xstock_core.ids import Domain, counter_nonce, solana_nonce
 from xstock_core.message import Kind
 from xstock_core.observation import (
@@ -47,7 +49,7 @@ from xstock_core.observation import (
     ReleaseFinal,
     SupplyMoved,
 )
-from xstock_runtime.errors import Transient
+from xstock_runtime.errors import InvalidMessage, Transient
 
 ME = HOLDER.identity
 NONCE = counter_nonce(ELSEWHERE, 1)
@@ -332,3 +334,28 @@ def test_evidence__allocation_by_another_program__is_nothing() -> None:
     fake = Instruction(STRANGER.identity, real.accounts, real.data)
     assert real.program == SYSTEM
     assert seen(an_entry(fake, payer=RELAYER.identity)) == []
+
+
+def test_evidence__mint_and_reference_come_from_a_lookup_table__the_burn_is_told() -> None:
+    """A version-0 transaction names most accounts by table only; the node resolves them."""
+    keys = (ME, ACCOUNT, MEMO, TOKEN_2022)
+    burn = a_burn()
+    parts = [
+        b"\x80\x01\x00\x02\x04",
+        *keys,
+        b"\5" * 32,
+        b"\x02\x02\x01\x00" + bytes((len(MEMO_TEXT),)) + MEMO_TEXT,
+        b"\x03\x04\x01\x04\x00\x05" + bytes((len(burn.data),)) + burn.data,
+        b"\x01" + b"\x09" * 32 + b"\x01\x00\x01\x01",
+    ]
+    raw = b64encode(transaction_bytes([b"\7" * 64], b"".join(parts))).decode()
+    entry = an_entry(a_memo(), burn)
+    entry["transaction"] = [raw, "base64"]
+    entry["meta"]["loadedAddresses"] = {"writable": [show(MINT)], "readonly": [show(REFERENCE)]}
+    entry["meta"]["preTokenBalances"] = []
+    (found,) = seen(entry)
+    assert isinstance(found, BurnFinal)
+    assert found.message.source_bridge == REFERENCE
+    entry["meta"]["loadedAddresses"]["readonly"] = []
+    with pytest.raises(InvalidMessage):
+        seen(entry)
