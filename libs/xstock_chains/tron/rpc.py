@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic_core import from_json
 
 from xstock_runtime.errors import InvalidMessage, Transient
 
@@ -71,12 +72,15 @@ class TronRpc:
 
     async def ask(self, interface: str, method: str, body: Mapping[str, Any]) -> Any:
         """One JSON answer; raises Transient for a refusal or silence, InvalidMessage for no
-        JSON. An answer that says `Error` is a refusal."""
+        JSON. An answer that says `Error` is a refusal.
+
+        The parser bounds nesting: the standard library's, told of a hundred thousand open
+        brackets where a package has raised the recursion limit, ends the process."""
         async with self._gate:
             raw = await self._post(f"{self._bases[interface]}/{interface}/{method}", body)
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            answer = from_json(raw)
+        except ValueError as error:
             raise self.malformed(f"no JSON to {method}") from error
         if not isinstance(answer, dict | list):
             raise self.malformed(f"neither object nor list to {method}")
