@@ -34,6 +34,11 @@ def boc_of(cell: Cell) -> bytes:
     return bytes(cell.to_boc())  # type: ignore[no-untyped-call]
 
 
+def op_of(body: Cell) -> int:
+    """The op of a message's body, 0 if it has none."""
+    return 0 if len(body.bits) < 32 else int(slice_of(body).preload_uint(32))
+
+
 def store_account(builder: Any, account: Address32 | None) -> Any:
     """`addr_std` on the basechain, or `addr_none`."""
     if account is None:

@@ -32,7 +32,6 @@ from xstock_chains.ton.messages import (
     Parked,
     Released,
     Skipped,
-    op_of,
     parse_ack,
     parse_log,
     parse_mint,
@@ -235,7 +234,7 @@ class Evidence:
     def prove_release(self, committed: Committed, log: Released) -> None:
         """SECURITY: a release is what a wallet acknowledged, item and units (F04)."""
         message = committed.tx.in_msg
-        if message is None or message.bounced or op_of(message.cell()) != MINT_ACK:
+        if message is None or message.bounced or message.op() != MINT_ACK:
             raise _unproven("RELEASE_UNPROVEN", committed, log.amount)
         tag = parse_ack(message.cell())
         same = (tag.source, tag.nonce) == (log.source, log.nonce)
@@ -259,15 +258,14 @@ class Evidence:
 
     def _mint(self, committed: Committed, message: Message) -> list[Found]:
         """A mint that no release, retry or redirect asked for."""
-        body = message.cell()
-        if op_of(body) != INTERNAL_TRANSFER:
+        if message.op() != INTERNAL_TRANSFER:
             return []
         asked = committed.tx.in_msg
-        if asked is not None and not asked.bounced and op_of(asked.cell()) in _MINTING:
+        if asked is not None and not asked.bounced and asked.op() in _MINTING:
             return []
         place = committed.place(self._chain, message)
         asset = committed.minter.asset.asset
-        return [(None, SupplyMoved(asset, parse_mint(body).units, place))]
+        return [(None, SupplyMoved(asset, parse_mint(message.cell()).units, place))]
 
     def _silent_burn(self, committed: Committed, found: list[Found]) -> list[Found]:
         """A burn that the minter took without a log of it."""
@@ -292,7 +290,7 @@ def moved_units(tx: Transaction) -> tuple[dict[ItemKey, int], set[ItemKey]]:
             log = parse_log(message.cell())
             if isinstance(log, Released | Parked):
                 answered.add((log.source, log.nonce))
-        elif op_of(message.cell()) == INTERNAL_TRANSFER:
+        elif message.op() == INTERNAL_TRANSFER:
             tag = parse_mint(message.cell())
             minted[tag.source, tag.nonce] = tag.units
     return minted, answered
@@ -301,13 +299,11 @@ def moved_units(tx: Transaction) -> tuple[dict[ItemKey, int], set[ItemKey]]:
 def _burn_notification(tx: Transaction) -> tuple[bytes | None, int] | None:
     """(owner, units) of the burn that caused a transaction; None if something else did."""
     message = tx.in_msg
-    if message is None or message.bounced:
+    if message is None or message.bounced or message.op() != BURN_NOTIFICATION:
         return None
     piece = slice_of(message.cell())
-    if piece.remaining_bits < 32 + 64 or piece.load_uint(32) != BURN_NOTIFICATION:
-        return None
     try:
-        piece.skip_bits(64)
+        piece.skip_bits(32 + 64)
         units = int(piece.load_coins() or 0)
         return load_account(piece, "burn_notification.owner"), units
     except (IndexError, ValueError) as error:

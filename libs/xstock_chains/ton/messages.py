@@ -201,11 +201,6 @@ def _ended(piece: Any) -> None:
         raise ValueError("bits are left over")
 
 
-def op_of(body: Cell) -> int:
-    """The op of a message's body, 0 if it has none."""
-    return 0 if len(body.bits) < 32 else int(slice_of(body).preload_uint(32))
-
-
 @dataclass(frozen=True, slots=True)
 class Tag:
     """What a mint carries to the wallet and back: which item it is, and how many units."""

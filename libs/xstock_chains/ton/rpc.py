@@ -19,7 +19,7 @@ import httpx
 from pytoniq_core.boc.cell import Cell
 
 from xstock_chains.ton.address import parse_text, raw
-from xstock_chains.ton.cells import boc_of, load_account, malformed, slice_of
+from xstock_chains.ton.cells import boc_of, load_account, malformed, op_of, slice_of
 from xstock_chains.ton.errors import refused, send_refused
 from xstock_core.ids import Address32, InvalidId
 from xstock_runtime.errors import Transient
@@ -28,6 +28,11 @@ MASTER_SHARD: Final = "8000000000000000"
 PAGE_MAX: Final = 1000
 """The API's own bound of one list."""
 _FINALITIES: Final = {0: False, 1: False, 2: True, "pending": False, "confirmed": False}
+_BAG: Final = bytes.fromhex("b5ee9c72")
+_INDEXED: Final = 0x80
+_NOT_PLAIN: Final = 0x18
+_HEAD_CHARS: Final = 88
+_HEAD_LEAST: Final = 11
 Query = Sequence[tuple[str, str | int]]
 
 
@@ -83,6 +88,12 @@ class Message:
     def cell(self) -> Cell:
         """The body; raises InvalidMessage if it is no bag of cells."""
         return parse_boc(self.body, "message.body")
+
+    def op(self) -> int:
+        """The op of the body, 0 if it has none, without making its cells: a release has hundreds.
+        Raises InvalidMessage if it is no bag of cells."""
+        found = _first_word(self.body)
+        return op_of(self.cell()) if found is None else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +373,26 @@ def parse_boc(text: Any, field: str) -> Cell:
         return Cell.one_from_boc(base64.b64decode(text, validate=True))
     except Exception as error:
         raise malformed(field, text, "a bag of cells in base64") from error
+
+
+def _first_word(body: str) -> int | None:
+    """The first 32 bits of a bag's root cell where it is plain and comes first; 0 for a shorter
+    one, None where only the whole parser can tell (block.tlb, `serialized_boc`)."""
+    try:
+        head = base64.b64decode(body[:_HEAD_CHARS], validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    if len(head) < _HEAD_LEAST or head[:4] != _BAG or head[4] & _INDEXED:
+        return None
+    size, offset = head[4] & 7, head[5]
+    at = 6 + 3 * size + offset
+    root, cell = head[at : at + size], at + size
+    if any(root) or len(head) < cell + 2 or head[cell] & _NOT_PLAIN:
+        return None
+    if head[cell + 1] >> 1 < 4:
+        return 0
+    word = head[cell + 2 : cell + 6]
+    return int.from_bytes(word, "big") if len(word) == 4 else None
 
 
 def parse_block(value: Any) -> McBlock:

@@ -1,20 +1,23 @@
 """The adapter's parts that need no chain: addresses, keys, wallets, query ids, units, digests."""
 
 import asyncio
+import base64
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytoniq_core.boc.builder import Builder
 
 from xstock_chains.ports import GuardSignature, PreparedTx, ReleaseOrder, SendSlot
 from xstock_chains.ton import wallets
 from xstock_chains.ton.address import parse_text, raw, show, show_wallet
-from xstock_chains.ton.cells import boc_of, internal_message
+from xstock_chains.ton.cells import boc_of, end, internal_message, op_of
 from xstock_chains.ton.chain import TonAsset
 from xstock_chains.ton.codec import TonReleaseCodec
 from xstock_chains.ton.messages import burn_payload, parse_log
 from xstock_chains.ton.minter import artifact
 from xstock_chains.ton.position import Position, parse_position
+from xstock_chains.ton.rpc import Message
 from xstock_chains.ton.signer import HIGHLOAD, LocalSigner, payload
 from xstock_chains.ton.writer import Query, parse_query
 from xstock_core.amount import Shares
@@ -182,6 +185,18 @@ async def test_codec__signatures__stand_by_guard_index_whoever_signed_first() ->
         CODEC.recover(batch, foreign.signature)
     with pytest.raises(InvalidMessage, match="SIGNATURES_MISSING"):
         CODEC.pack(ReleaseOrder(batch, ()))
+
+
+@pytest.mark.parametrize("bits", [1, 8, 31, 32, 33, 64, 608])
+def test_op__read_from_the_bags_head__is_what_its_cells_say(bits: int) -> None:
+    """F37: the short way and the whole parser agree, and garbage is refused by both."""
+    deep = end(Builder().store_uint(2 ** (bits - 1), bits).store_ref(PAYLOAD))
+    for cell in (deep, end(Builder().store_uint(0, bits)), end(Builder()), PAYLOAD):
+        text = base64.b64encode(boc_of(cell)).decode()
+        message = Message(b"", None, None, 0, 0, bounced=False, norm=None, body=text)
+        assert message.op() == op_of(message.cell())
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        replace(message, body="AAAA").op()
 
 
 def test_logs__unknown_op_or_bits_left_over__is_other_code_than_ours() -> None:
