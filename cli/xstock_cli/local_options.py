@@ -1,15 +1,20 @@
 """The options by which a local world uses somebody else's chains, parsed with clear errors.
 
 `--external chain=URL[,URL]`, `--external-key chain=FILE`, `--token chain:SYMBOL=ADDRESS`: the same
-for `demo` and `up`.
+for `demo` and `up`, for every chain of the local world's plan.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from xstock_chains.addresses import parse_wire
+from xstock_chains.families import Family
 from xstock_cli.exits import UsageProblem
+from xstock_cli.nodes import check_nodes
+from xstock_core.ids import InvalidId
 
 if TYPE_CHECKING:
     from xstock_devnet.plan import External
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     Externals = Sequence[External]
 else:
     Externals = Sequence
+
+
+_KEY: Final = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +50,17 @@ def parse_externals(
     """The chains of others; raises UsageProblem naming the option, its value and the remedy."""
     from xstock_devnet.plan import ASSETS, CHAINS, External
 
-    names = [chain.name for chain in CHAINS]
+    families = {chain.name: chain.family for chain in CHAINS}
+    names = list(families)
     urls_of = {
-        chain: _urls(value) for chain, value in _pairs("--external", urls, names, "URL[,URL]")
+        chain: _urls(value, families[chain])
+        for chain, value in _pairs("--external", urls, names, "URL[,URL]")
     }
     key_of = dict(_pairs("--external-key", keys, names, "FILE"))
     tokens_of: dict[str, dict[str, str]] = {}
     symbols = {asset.symbol for asset in ASSETS}
     for text in tokens or ():
-        chain, symbol, address = _token(text, names, symbols)
+        chain, symbol, address = _token(text, families, symbols)
         tokens_of.setdefault(chain, {})[symbol] = address
     for option, chains in (("--external-key", key_of), ("--token", tokens_of)):
         for chain in chains:
@@ -82,31 +92,37 @@ def _pairs(
     return pairs
 
 
-def _urls(value: str) -> tuple[str, ...]:
+def _urls(value: str, family: Family) -> tuple[str, ...]:
     urls = tuple(url.strip() for url in value.split(","))
-    for url in urls:
-        if not url.startswith(("http://", "https://")):
-            raise UsageProblem("--external", url, "give an address that begins with http(s)://")
-    if len(set(urls)) != len(urls):
-        raise UsageProblem("--external", value, "give every node once")
+    check_nodes("--external", urls, family)
     return urls
 
 
-def _token(text: str, names: Sequence[str], symbols: set[str]) -> tuple[str, str, str]:
+def _token(text: str, families: Mapping[str, Family], symbols: set[str]) -> tuple[str, str, str]:
     place, found, address = text.partition("=")
     chain, colon, symbol = place.partition(":")
     if not found or not colon or not address:
         raise UsageProblem("--token", text, "write it as CHAIN:SYMBOL=ADDRESS")
-    if chain not in names:
-        raise UsageProblem("--token", chain, f"use one of {', '.join(names)}")
+    if chain not in families:
+        raise UsageProblem("--token", chain, f"use one of {', '.join(families)}")
     if symbol not in symbols:
         raise UsageProblem("--token", symbol, f"use one of {', '.join(sorted(symbols))}")
+    if families[chain] == "ton":
+        remedy = "a jetton that exists cannot be taken over; leave it out, ours is deployed"
+        raise UsageProblem("--token", text, remedy)
+    try:
+        parse_wire(families[chain], address, "--token")
+    except InvalidId as error:
+        raise UsageProblem("--token", text, error.remedy) from None
     return chain, symbol, address
 
 
 def _key(file: str) -> str:
     try:
-        return Path(file).read_text(encoding="ascii").strip()
+        text = Path(file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        remedy = "give a readable file with 64 hexadecimal digits"
-        raise UsageProblem("--external-key", file, remedy) from None
+        text = ""
+    if not _KEY.fullmatch(text):
+        remedy = "give a readable file with 64 hexadecimal digits (32 bytes), whatever the chain"
+        raise UsageProblem("--external-key", file, remedy)
+    return text

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from xstock_chains.addresses import show_identity, show_wire
+from xstock_chains.profiles import PROFILES, open_account, open_signer
 from xstock_cli.__main__ import run_arguments, with_status
 from xstock_cli.exits import Exit, UsageProblem
 from xstock_cli.local_options import parse_externals
+from xstock_devnet.plan import CHAINS
 
 COMMANDS = (
     "assets", "chains", "demo", "deploy", "doctor", "explain", "halt", "halts", "issue", "resume",
@@ -140,6 +143,89 @@ def test_deploy__wrong_argument__names_it_before_anything_is_sent(
     assert field in err
 
 
+def deploy_words(chain: str, tmp_path: Path) -> list[str]:
+    """A deployment that lacks nothing, in the chain's own texts, on a node that is away."""
+    family = next(one.family for one in PROFILES.values() if one.name == chain)
+    texts = []
+    for number in range(1, 6):
+        key = tmp_path / f"key-{number}"
+        key.write_text(f"{number:02x}" * 32, encoding="ascii")
+        signer = open_signer(family, key)
+        texts.append(show_identity(family, signer.identity))
+    agent = show_wire(family, open_account(family, signer, "holder"))
+    words = ["deploy", "--chain", chain, "--node", "http://127.0.0.1:9", "--yes"]
+    words += ["--key", str(tmp_path / "key-1"), "--agent", agent, "--token", "TSLAx"]
+    words += [word for guard in texts[:3] for word in ("--guard", guard)]
+    return words + (["--relayer", texts[3]] if chain == "solana" else [])
+
+
+def without(words: list[str], option: str) -> list[str]:
+    at = words.index(option)
+    return words[:at] + words[at + 2 :]
+
+
+@pytest.mark.parametrize("chain", [one.name for one in PROFILES.values()])
+def test_deploy__every_family_s_own_texts__are_understood_and_the_node_is_asked(
+    chain: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capfd, *deploy_words(chain, tmp_path))
+    assert code == Exit.RETRY, err
+    assert "RPC_UNREACHABLE" in err
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_deploy__solana_without_relayer__says_whom_to_name(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = without(deploy_words("solana", tmp_path), "--relayer")
+    code, _, err = run(capfd, *words)
+    assert code == Exit.USAGE
+    assert "--relayer" in err
+    assert "name the relayer's account" in err
+
+
+def test_deploy__ton_with_a_token_that_exists__is_refused_with_the_remedy(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = without(deploy_words("ton", tmp_path), "--token")
+    code, _, err = run(capfd, *words, "--token", "TSLAx=EQAnything")
+    assert code == Exit.USAGE
+    assert "cannot be taken over" in err
+    assert "write TSLAx alone" in err
+
+
+@pytest.mark.parametrize(
+    ("chain", "words", "field"),
+    [
+        ("solana", ["--guard", "0x" + "1" * 40], "guards"),
+        ("tron", ["--guard", "0x" + "1" * 40], "guards"),
+        ("ton", ["--guard", "T" + "1" * 33], "guards"),
+        ("tron", ["--token", "NVDAx=0x12"], "NVDAx"),
+        ("solana", ["--token", "NVDAx=T9yD"], "NVDAx"),
+        ("ton", ["--admin", "nobody"], "admin"),
+        ("bnb", ["--node", "bnb.example"], "--node"),
+        ("bnb", ["--node", "http://127.0.0.1:9#solidity=http://127.0.0.1:9"], "--node"),
+        ("tron", ["--node", "http://127.0.0.1:9#solid"], "--node"),
+    ],
+)
+def test_deploy__text_of_another_family__names_the_field_before_any_node_is_asked(
+    chain: str, words: list[str], field: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capfd, *deploy_words(chain, tmp_path), *words)
+    assert code == Exit.USAGE, err
+    assert field in err
+
+
+def test_deploy__a_guard_twice__is_refused(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = deploy_words("ton", tmp_path)
+    guard = words[words.index("--guard") + 1]
+    code, _, err = run(capfd, *words, "--guard", guard)
+    assert code == Exit.USAGE
+    assert guard in err
+
+
 def test_explain__reason__says_meaning_and_remedy(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capfd, "explain", "cap_exceeded")
     assert code == Exit.DONE
@@ -171,9 +257,47 @@ def test_externals__chain_with_nodes_key_and_token__are_understood(tmp_path: Pat
     assert "11" * 32 not in repr(found)
 
 
+@pytest.mark.parametrize("chain", [one.name for one in CHAINS])
+def test_externals__every_chain_of_the_plan__takes_nodes_and_a_key(
+    chain: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("0x" + "22" * 32, encoding="ascii")
+    (found,) = parse_externals([f"{chain}=http://a:1,https://b/api"], [f"{chain}={key}"], [])
+    assert (found.chain, found.urls) == (chain, ("http://a:1", "https://b/api"))
+    assert found.funded_key == "0x" + "22" * 32
+
+
+def test_externals__tron_whose_solidity_interface_is_elsewhere__keeps_both_addresses(
+    tmp_path: Path,
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("22" * 32, encoding="ascii")
+    urls = "http://a:8090#solidity=http://a:8091,http://b:8090#solidity=http://b:8091"
+    token = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
+    (found,) = parse_externals([f"tron={urls}"], [f"tron={key}"], [f"tron:TSLAx={token}"])
+    assert found.urls == tuple(urls.split(","))
+    assert found.tokens == {"TSLAx": token}
+
+
 @pytest.mark.parametrize(
     ("urls", "keys", "tokens", "field"),
     [
+        (["tron=http://a#solidity=http://s,http://a"], ["tron=KEY"], [], "--external"),
+        (
+            ["tron=http://a#solidity=http://s,http://b#solidity=http://s/"],
+            ["tron=KEY"],
+            [],
+            "--external",
+        ),
+        (["tron=http://a#solidity=s:1"], ["tron=KEY"], [], "--external"),
+        (["solana=http://a#solidity=http://b"], ["solana=KEY"], [], "--external"),
+        (["ton=http://a/,http://a"], ["ton=KEY"], [], "--external"),
+        (["ton=http://a:port"], ["ton=KEY"], [], "--external"),
+        (["ton=http://a"], ["ton=SHORT"], [], "--external-key"),
+        (["ton=http://a"], ["ton=KEY"], ["ton:TSLAx=EQ"], "--token"),
+        (["tron=http://a"], ["tron=KEY"], ["tron:TSLAx=0x12"], "--token"),
+        (["solana=http://a"], ["solana=KEY"], ["solana:TSLAx=T9yD"], "--token"),
         (["bnb"], [], [], "--external"),
         (["bnb=ftp://a"], ["bnb=KEY"], [], "--external"),
         (["bnb=http://a,http://a"], ["bnb=KEY"], [], "--external"),
@@ -192,7 +316,10 @@ def test_externals__wrong__name_option_and_remedy(
 ) -> None:
     key = tmp_path / "key"
     key.write_text("11" * 32, encoding="ascii")
+    short = tmp_path / "short"
+    short.write_text("11" * 31, encoding="ascii")
+    files = [text.replace("KEY", str(key)).replace("SHORT", str(short)) for text in keys]
     with pytest.raises(UsageProblem) as caught:
-        parse_externals(urls, [text.replace("KEY", str(key)) for text in keys], tokens)
+        parse_externals(urls, files, tokens)
     assert caught.value.field == field
     assert caught.value.remedy
