@@ -562,9 +562,7 @@ ATTACKS: Final = (
         _burn(tail_bits=8),
         "202",
         [
-            _burning("""    assert ((bits == BURN_PAYLOAD_BITS) | (bits == BURN_PAYLOAD_BITS_WITH_REFUND))
-        throw Refusal.PayloadMalformed;
-"""),
+            _burning("(bits == BURN_PAYLOAD_BITS) |", "(bits >= BURN_PAYLOAD_BITS) |"),
             _burning(
                 "bits == BURN_PAYLOAD_BITS ? owner", "bits < BURN_PAYLOAD_BITS_WITH_REFUND ? owner"
             ),
@@ -643,9 +641,10 @@ ATTACKS: Final = (
         _pause_for_ever,
         "223",
         [
-            _govern("""        assert (blockchain.now() >= last.loadValue() + PAUSE_COOLDOWN_SECONDS)
-            throw Refusal.PauseCooldown;
-""")
+            _govern(
+                "now() >= last.loadValue() + PAUSE_COOLDOWN",
+                "now() >= last.loadValue() - PAUSE_COOLDOWN",
+            )
         ],
     ),
     Attack(

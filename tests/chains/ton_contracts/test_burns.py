@@ -198,5 +198,6 @@ def test_self_test__of_a_new_bridge__shows_what_was_deployed(world: World) -> No
     assert world.get("network") == [12, -239]
     assert world.get("guard_set")[:3] == [1, 2, 3]
     assert world.get("people") == ["admin", "agent"]
+    assert world.held_by("alice") == 0
     wallet = world.get("get_wallet_address", ("address", "alice"))
     assert wallet == ["wallet:alice"]

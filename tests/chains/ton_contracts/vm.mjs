@@ -300,7 +300,7 @@ function cellCount(cell, seen = new Set()) {
 
 async function dataOf(name) {
   const state = (await world.chain.getContract(addressOf(name))).accountState;
-  return state.type === "active" ? state.state.data : null;
+  return state?.type === "active" ? state.state.data : null;
 }
 
 const ARGUMENTS = {
