@@ -13,12 +13,14 @@ from tests.bench.end_to_end import end_to_end
 from tests.bench.gas import gas
 from tests.bench.guard import guard
 from tests.bench.result import Result, show, write
+from tests.bench.solana import solana
 
 Bench = Callable[[Path], Awaitable[dict[str, Result]]]
 BENCHES: dict[str, Bench] = {
     "gas": gas,
     "guard": guard,
     "backfill": backfill,
+    "solana": solana,
     "end_to_end": end_to_end,
 }
 

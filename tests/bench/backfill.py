@@ -7,13 +7,12 @@ decodes it, proving nothing: by hand with eth_abi, and a second time with web3. 
 and the best of each counts, so a busy neighbour slows neither alone.
 """
 
-import gc
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import decode
 
+from tests.bench.race import best_seconds
 from tests.bench.result import Result, against
 from tests.chains.evm.world import HOLDER, SHARE, World, running_world
 from xstock_chains.evm.reader import EvmReader
@@ -22,7 +21,6 @@ from xstock_chains.solidity.abi import hex_of
 from xstock_chains.solidity.artifact import artifact
 from xstock_chains.solidity.events import BURNED
 from xstock_core.observation import BurnFinal
-from xstock_runtime.clock import SystemClock
 
 BURNS = 4_000
 BURNS_PER_BLOCK = 50
@@ -30,8 +28,6 @@ PAGE = 1_000
 ROUNDS = 4
 _BLOCKS_PER_RANGE = PAGE // BURNS_PER_BLOCK
 _BURN_GAS = hex(200_000)
-
-Backfill = Callable[[], Awaitable[int]]
 
 
 async def backfill(folder: Path) -> dict[str, Result]:
@@ -51,7 +47,7 @@ async def backfill(folder: Path) -> dict[str, Result]:
         async def with_web3() -> int:
             return await _web3_loop(world, head)
 
-        best = await _race([ours, bare, with_web3])
+        best = await best_seconds([ours, bare, with_web3], burns=BURNS, rounds=ROUNDS)
     rate, bare_rate, web3_rate = (BURNS / seconds for seconds in best)
     how = f"{BURNS} burns, {BURNS_PER_BLOCK} a block, one node, best of {ROUNDS} rounds; baseline: "
     hand = "eth_getLogs by ranges and eth_abi by hand, the bridge's event alone, nothing proved"
@@ -83,21 +79,6 @@ async def _fill(world: World) -> None:
         await world.rpc.batch([burn] * BURNS_PER_BLOCK)
         await world.mine()
     await world.finalize()
-
-
-async def _race(loops: list[Backfill]) -> list[float]:
-    """The best seconds of each, taking turns; every one must find every burn."""
-    clock = SystemClock()
-    best = [float("inf")] * len(loops)
-    for _ in range(ROUNDS):
-        for at, loop in enumerate(loops):
-            gc.collect()
-            began = clock.monotonic()
-            found = await loop()
-            best[at] = min(best[at], clock.monotonic() - began)
-            if found != BURNS:
-                raise RuntimeError(f"loop {at} found {found} of {BURNS} burns; fix the bench")
-    return best
 
 
 async def _bare_loop(world: World, head: int) -> int:
