@@ -14,6 +14,8 @@ from tests.bench.gas import gas
 from tests.bench.guard import guard
 from tests.bench.result import Result, show, write
 from tests.bench.solana import solana
+from tests.bench.ton import ton
+from tests.bench.tron import tron
 
 Bench = Callable[[Path], Awaitable[dict[str, Result]]]
 BENCHES: dict[str, Bench] = {
@@ -21,6 +23,8 @@ BENCHES: dict[str, Bench] = {
     "guard": guard,
     "backfill": backfill,
     "solana": solana,
+    "tron": tron,
+    "ton": ton,
     "end_to_end": end_to_end,
 }
 

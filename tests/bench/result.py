@@ -25,12 +25,12 @@ class Result:
 
 def at_most(value: float, unit: str, limit: float, how: str) -> Result:
     """A figure that should be small."""
-    return Result(value, unit, None, None, f"<= {limit:g}", value <= limit, how)
+    return Result(value, unit, None, None, f"<= {limit}", value <= limit, how)
 
 
 def at_least(value: float, unit: str, limit: float, how: str) -> Result:
     """A figure that should be large."""
-    return Result(value, unit, None, None, f">= {limit:g}", value >= limit, how)
+    return Result(value, unit, None, None, f">= {limit}", value >= limit, how)
 
 
 def against(value: float, baseline: float, unit: str, ratio_min: float, how: str) -> Result:
@@ -38,6 +38,13 @@ def against(value: float, baseline: float, unit: str, ratio_min: float, how: str
     ratio = value / baseline if baseline else 0.0
     target = f">= {ratio_min:g} x baseline"
     return Result(value, unit, baseline, round(ratio, 3), target, ratio >= ratio_min, how)
+
+
+def at_most_of(value: float, baseline: float, unit: str, ratio_max: float, how: str) -> Result:
+    """A cost against a larger one measured in the same run."""
+    ratio = value / baseline
+    target = f"<= {ratio_max:g} x baseline"
+    return Result(value, unit, baseline, round(ratio, 3), target, ratio <= ratio_max, how)
 
 
 def write(results: dict[str, Result]) -> None:
