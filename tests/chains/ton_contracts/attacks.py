@@ -240,6 +240,12 @@ def _retry_over_the_bucket(world: World) -> str:
     return ending(world.send(STRANGER, "bridge", TON // 10, retry=body))
 
 
+def _unknown_called_known(world: World) -> str:
+    """Whoever submits must not be able to park what would have been credited."""
+    world.release(Item(recipient="newcomer"), known="1")
+    return HARM if world.state(Item()) == "parked" else world.state(Item())
+
+
 def _other_amount_for_parked(world: World) -> str:
     world.park(Item())
     return ending(world.release(Item(amount=2 * ONE)))
@@ -623,6 +629,12 @@ ATTACKS: Final = (
         _retry_over_the_bucket,
         "233",
         [_answer("assert (bridge.draw(parked.amount)) throw Refusal.BucketEmpty;")],
+    ),
+    Attack(
+        "a wallet called known that is not",
+        _unknown_called_known,
+        "settled",
+        [_answer("((message.mark & BARE) != 0) & (value >= MINT_AGAIN_VALUE_MIN)", "false")],
     ),
     Attack(
         "another amount for a parked item",

@@ -139,6 +139,7 @@ function burnPayload({ op = 0x78736231, destination, recipient, refund_to = null
   return cell.storeUint(0, tail_bits).endCell();
 }
 
+const bits = (text) => [...text].reduce((cell, bit) => cell.storeBit(bit === "1"), beginCell());
 const head = (op, of) => beginCell().storeUint(op, 32).storeUint(of.query_id ?? 7, 64);
 const keyed = (op, of) => head(op, of).storeUint(of.source, 32).storeUint(BigInt(of.nonce), 256);
 const tag = (of) => beginCell()
@@ -154,7 +155,8 @@ const BODIES = {
     const signed = lies.items ? itemsCell(lies.items, of) : items;
     const digest = digestHead(lies.op ?? 0x78730001, of.deadline, lies).storeRef(signed).endCell();
     return head(0x78730001, of).storeUint(BigInt(of.deadline), 64).storeRef(items)
-      .storeRef(signatureList(of.signers, digest.hash())).endCell();
+      .storeRef(signatureList(of.signers, digest.hash()))
+      .storeBuilder(bits(of.known ?? "")).endCell();
   },
   pause: (of) => {
     const cell = head(0x78730005, of).storeUint(BigInt(of.deadline), 64);

@@ -127,7 +127,9 @@ class World:
         **lies: Any,
     ) -> list[Transaction]:
         """Submit a batch, with the value that README.md asks for."""
-        header: dict[str, Any] = {key: lies.pop(key) for key in ("version", "count") if key in lies}
+        header: dict[str, Any] = {
+            key: lies.pop(key) for key in ("version", "count", "known") if key in lies
+        }
         if "items" in lies:
             lies["items"] = [item.packed() for item in lies["items"]]
         body = {
