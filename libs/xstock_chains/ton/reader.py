@@ -5,7 +5,7 @@ the cursor's to the account's own last one (`walk`); only what a masterchain blo
 `masterchainInfo.last` commits counts; burn counters are dense and equal the minter's own, read at
 that very block. Minters are merged in the order of masterchain block and logical time. The
 cursor's block must still be there with its hash: else finality is broken, which is `Fatal`.
-Supply is read by get methods at a named masterchain block (API v2, which alone takes one).
+Supply is read from storage at a named masterchain block (API v2, which alone takes one).
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
-from xstock_chains.ton.cells import dictionary
 from xstock_chains.ton.chain import TonChain, TonMinter
 from xstock_chains.ton.evidence import Committed, Evidence, Found, ItemKey, moved_units
 from xstock_chains.ton.position import MinterPlace, Position, parse_position
 from xstock_chains.ton.rpc import PAGE_MAX, AccountHead, McBlock, Toncenter, Transaction
+from xstock_chains.ton.storage import read_minter
 from xstock_chains.ton.walk import Mark, Stretch, Walk
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
@@ -282,12 +282,7 @@ class TonReader:
 
     async def lane_counters(self, minter: Address32, seqno: int) -> dict[int, int]:
         """Burns per destination that a minter had counted at a masterchain block."""
-        stack = await self._api.run_at(minter, "lanes", seqno)
-        counters = {}
-        for destination, entry in dictionary(stack.cell(0), 32).items():
-            entry.skip_bits(8)
-            counters[destination] = int(entry.load_uint(64))
-        return counters
+        return dict(read_minter(await self._api.account_at(minter, seqno)).lane_counters)
 
     # ------------------------------------------------------------------ by transaction
 
@@ -355,10 +350,10 @@ class TonReader:
     async def read_supply(
         self, assets: Sequence[AssetId], *, at: BlockRef | None = None
     ) -> SupplyReading:
-        """Supply and counters at the last masterchain block, or the one that `at` names; every
-        get method names it. Mints that their wallet has not answered yet stand as the bridge's
-        own inventory: they are nobody's until then. A jetton that cannot be read is left out.
-        Raises Transient if the node does not have that very block."""
+        """Supply and counters at the last masterchain block, or the one that `at` names, from
+        each minter's storage at that very block. Mints that their wallet has not answered yet
+        stand as the bridge's own inventory: they are nobody's until then. A jetton that cannot be
+        read is left out. Raises Transient if the node does not have that very block."""
         block = await self._supply_block(at)
         minters = [self.chain.in_use[asset] for asset in assets if asset in self.chain.in_use]
         readings = await asyncio.gather(*(self._readable(one, block) for one in minters))
@@ -393,36 +388,33 @@ class TonReader:
     async def _supply(
         self, minter: TonMinter, block: McBlock
     ) -> tuple[AssetSupply, dict[int, int]]:
-        address, seqno = minter.address, block.seqno
-        jetton, pause, multiplier, lanes, in_flight = await asyncio.gather(
-            self._api.run_at(address, "get_jetton_data", seqno),
-            self._api.run_at(address, "pause_state", seqno),
-            self._api.run_at(address, "get_display_multiplier", seqno),
-            self.lane_counters(address, seqno),
-            self.in_flight(minter, block),
-        )
-        denominator = multiplier.integer(1)
-        if denominator <= 0 or multiplier.integer(0) <= 0:
+        account = await self._api.account_at(minter.address, block.seqno)
+        state = read_minter(account)
+        numerator, denominator = state.multiplier
+        if denominator <= 0 or numerator <= 0:
             text = f"{minter.asset.symbol} has no display multiplier"
             raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": minter.asset.symbol})
-        until = pause.integer(0)
+        until = state.paused_until
         supply = AssetSupply(
             asset=minter.asset.asset,
-            token_units=jetton.integer(0),
-            bridge_inventory_units=in_flight,
+            token_units=state.supply,
+            bridge_inventory_units=await self.in_flight(minter, block, account.lt),
             decimals=minter.asset.decimals,
-            multiplier=multiplier.integer(0) * _ONE // denominator,
+            multiplier=numerator * _ONE // denominator,
             multiplier_epoch=0,
             paused=until == _UNTIL_LIFTED or until > block.time,
         )
-        return supply, lanes
+        return supply, dict(state.lane_counters)
 
-    async def in_flight(self, minter: TonMinter, block: McBlock) -> int:
-        """Units minted up to a block whose wallets had not answered by then.
+    async def in_flight(self, minter: TonMinter, block: McBlock, last_lt: int) -> int:
+        """Units minted up to a block whose wallets had not answered by then; `last_lt` is the
+        minter's last transaction up to that block.
 
         What was read before is kept: a later block costs only what happened since.
         """
         known = self._flights.get(minter.address)
+        if known is not None and known.next_lt == last_lt + 1:
+            return sum(known.open.values())
         if known is None or known.seqno > block.seqno:
             known = Flight(0, max(block.start_lt - _IN_FLIGHT_LT, 0), {})
         known = await self._flown(minter, block, known)

@@ -12,6 +12,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -170,6 +171,25 @@ class Toncenter:
         heads = [_account(row) for row in rows]
         return {head.address: head for head in heads if head.address in set(addresses)}
 
+    async def account_at(self, address: Address32, seqno: int) -> AccountHead:
+        """An account's state with its data at a masterchain block (API v2, which alone takes one).
+
+        Raises Transient where the node keeps no state of that block.
+        """
+        query: list[tuple[str, str | int]] = [("address", raw(address)), ("seqno", seqno)]
+        result = _of_block(await self.get("getAddressInformation", query, version="v2"), seqno)
+        last = _object(result.get("last_transaction_id"), "last_transaction_id")
+        code, data = result.get("code"), result.get("data")
+        return AccountHead(
+            address=address,
+            active=result.get("state") == "active",
+            balance=int(result.get("balance") or 0),
+            lt=_integer(last, "lt"),
+            hash=_hash(last.get("hash"), "last_transaction_id.hash"),
+            code_hash=_code_hash(code) if code else b"",
+            data=None if not data else parse_boc(data, "data"),
+        )
+
     async def run(self, address: Address32, method: str, stack: Sequence[Any] = ()) -> "Stack":
         """A get method at the node's latest state; raises Transient where it cannot be run."""
         body = {"address": raw(address), "method": method, "stack": [_entry(one) for one in stack]}
@@ -177,21 +197,6 @@ class Toncenter:
         if answer.get("exit_code") not in (0, 1):
             raise self._no_result(address, method, answer.get("exit_code"))
         return Stack(method, _list(answer, "stack"))
-
-    async def run_at(self, address: Address32, method: str, seqno: int) -> "Stack":
-        """A get method without arguments at a masterchain block (API v2, which alone takes one).
-
-        Raises Transient where the node keeps no state of that block.
-        """
-        body = {"address": raw(address), "method": method, "stack": [], "seqno": seqno}
-        answer = await self.post("runGetMethod", body, version="v2")
-        result = _object(answer.get("result"), "result")
-        block = _object(result.get("block_id") or {}, "block_id")
-        if block.get("workchain") == -1 and block.get("seqno") != seqno:
-            raise malformed("block_id.seqno", block.get("seqno"), f"the block asked for, {seqno}")
-        if result.get("exit_code") not in (0, 1):
-            raise self._no_result(address, method, result.get("exit_code"))
-        return Stack(method, [_from_v2(entry) for entry in _list(result, "stack")])
 
     def _no_result(self, address: Address32, method: str, code: Any) -> Transient:
         facts = {"host": self.host, "method": method, "exit_code": code}
@@ -482,6 +487,20 @@ def _account(value: Any) -> AccountHead:
     )
 
 
+def _of_block(answer: Mapping[str, Any], seqno: int) -> Mapping[str, Any]:
+    """The result of a v2 question about one masterchain block, which must be of that block."""
+    result = _object(answer.get("result"), "result")
+    block = _object(result.get("block_id") or {}, "block_id")
+    if block.get("workchain") == -1 and block.get("seqno") != seqno:
+        raise malformed("block_id.seqno", block.get("seqno"), f"the block asked for, {seqno}")
+    return result
+
+
+@lru_cache(maxsize=16)
+def _code_hash(code: str) -> bytes:
+    return bytes(parse_boc(code, "code").hash)
+
+
 def _transactions(answer: Mapping[str, Any]) -> list[Transaction]:
     return [parse_transaction(one) for one in _list(answer, "transactions")]
 
@@ -538,16 +557,6 @@ def _entry(value: Any) -> dict[str, str]:
         return {"type": "num", "value": hex(value)}
     kind, cell = value if isinstance(value, tuple) else ("cell", value)
     return {"type": kind, "value": b64(boc_of(cell))}
-
-
-def _from_v2(entry: Any) -> dict[str, Any]:
-    """An entry of v2's stack, `[type, value]`, as v3 writes it."""
-    if not isinstance(entry, list) or len(entry) != 2:
-        raise malformed("stack", entry, "a pair of type and value")
-    kind, value = entry
-    if isinstance(value, dict):
-        value = value.get("bytes", value.get("elements"))
-    return {"type": kind, "value": value}
 
 
 def b64(data: bytes) -> str:
