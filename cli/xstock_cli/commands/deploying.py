@@ -148,9 +148,11 @@ async def _checked(
     """The order with its network; texts and the key are looked at before any node is asked."""
     opened = open_deployment(order, node, key_file, None, SystemClock())
     await opened.aclose()
-    if network_id is not None:
-        return order
-    return replace(order, network_id=await read_network_id(order.domain, node))
+    found = await read_network_id(order.domain, node)
+    if network_id not in (None, found):
+        remedy = f"the node says {found}; give the node of that network, or leave the option away"
+        raise UsageProblem("--network-id", str(network_id), remedy)
+    return replace(order, network_id=found)
 
 
 def _ask(
