@@ -470,7 +470,9 @@ class World:
 
     def _watcher_environment(self, process: Process) -> Mapping[str, str]:
         chain = process.name.removeprefix("watcher-")
-        return {"CHAIN": chain, "PROVIDER_URLS": json.dumps(self.providers(process.name, chain))}
+        urls = json.dumps(self.providers(process.name, chain))
+        polls = {} if self._chain(chain).family == "evm" else {"POLL_SECONDS": "0.5"}
+        return {"CHAIN": chain, "PROVIDER_URLS": urls, **polls}
 
     def _guard_environment(self, process: Process) -> Mapping[str, str]:
         return {
@@ -479,6 +481,10 @@ class World:
             "KEY_FILE": str(self.key_file(process.name)),
             "OPENINGS": json.dumps(self.openings),
             "FRESH_KEY": "true",
+            # A claim rings the scanner, so a slower look costs no transfer any time; 54 providers
+            # asked twice as often would cost a small machine half of itself.
+            "POLL_SECONDS": "1.0",
+            "AUDIT_SECONDS": "10",
             "FOREIGN_PROVIDERS": json.dumps(self._providers_of_others(process.name)),
         }
 
