@@ -269,11 +269,10 @@ class Evidence:
 
     def _silent_burn(self, committed: Committed, found: list[Found]) -> list[Found]:
         """A burn that the minter took without a log of it."""
-        burned = _burn_notification(committed.tx)
-        if burned is None or any(lane is not None for lane, _ in found):
+        if any(lane is not None for lane, _ in found):
             return []
-        message = committed.tx.in_msg
-        if message is None:
+        burned, message = _burn_notification(committed.tx), committed.tx.in_msg
+        if burned is None or message is None:
             return []
         place = committed.place(self._chain, message)
         return [(None, SupplyMoved(committed.minter.asset.asset, -burned[1], place))]
