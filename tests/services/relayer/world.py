@@ -18,7 +18,7 @@ from xstock_chains.fake import (
     FakeWriter,
     GuardSet,
 )
-from xstock_chains.ports import ChainWriter, Cursor, Signer
+from xstock_chains.ports import ChainReader, ChainWriter, Cursor, Signer
 from xstock_core.ids import AssetId, Domain, TransferId, asset_id
 from xstock_core.observation import BurnFinal, ReleaseFinal
 from xstock_core.refusal import GRANTED, Verdict
@@ -107,7 +107,7 @@ class FakeWatcher:
     """Reads a fake chain in pages and numbers what it sees."""
 
     chain: Domain
-    reader: FakeReader
+    reader: ChainReader
     seen: list[Numbered] = field(default_factory=list)
     cursor: Cursor | None = None
 

@@ -1,0 +1,1 @@
+"""Faults that cross chain families, on real local chains with the services' handlers."""
