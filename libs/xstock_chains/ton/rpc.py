@@ -9,7 +9,6 @@ Reference: the API's own OpenAPI document (v3 2.1).
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
+from pydantic_core import from_json
 from pytoniq_core.boc.cell import Cell
 
 from xstock_chains.ton.address import parse_text, raw
@@ -290,8 +290,8 @@ class Toncenter:
 
     def _document(self, said: bytes) -> dict[str, Any]:
         try:
-            answer = json.loads(said)
-        except (ValueError, RecursionError) as error:
+            answer = from_json(said)  # SECURITY: bounds nesting, which json.loads does not
+        except ValueError as error:
             raise malformed("answer", said[:60], "JSON") from error
         if not isinstance(answer, dict):
             raise malformed("answer", said[:60], "a JSON object")
@@ -567,9 +567,9 @@ def b64(data: bytes) -> str:
 def _error_text(said: bytes) -> str:
     """The node's own words: `error` or `result` of its JSON, else the beginning of its page."""
     try:
-        document = json.loads(said)
+        document = from_json(said)
         return str(document.get("error") or document.get("result") or "")[:2000]
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         return said[:200].decode("utf-8", "replace")
 
 

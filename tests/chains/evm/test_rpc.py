@@ -95,6 +95,16 @@ async def test_rpc__nobody_listens__is_unreachable() -> None:
     await rpc.aclose()
 
 
+@pytest.mark.parametrize("body", [b"[" * 900_000, b'{"a":' * 150_000])
+async def test_rpc__a_deeply_nested_answer__is_refused_and_the_process_lives(body: bytes) -> None:
+    """F37: the standard parser kills the process here, for this family's libraries raise the
+    recursion limit."""
+    rpc = Rpc("http://127.0.0.1:9")
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        rpc._parse(body)
+    await rpc.aclose()
+
+
 async def test_rpc__an_endless_answer__is_cut(serve: Serve) -> None:
     """F76: memory is bounded whatever a node sends."""
     error = await refusal(await serve(text("[" + " " * 20_000)))

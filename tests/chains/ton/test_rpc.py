@@ -106,12 +106,26 @@ async def test_rpc__recorded_refusals_of_a_send__are_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["not json", "[]", "{}", '{"last": 5}', '{"last": {"workchain": 0}}']
+    "body",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '{"last": 5}',
+        '{"last": {"workchain": 0}}',
+    ],
 )
 async def test_rpc__answer_is_garbage__is_not_believed(body: str) -> None:
     """F37."""
     with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
         await says(200, body).masterchain_head()
+
+
+@pytest.mark.parametrize("body", [b"[" * 900_000, b'{"a":' * 150_000])
+def test_rpc__answer_nested_deeply__is_refused_and_the_process_lives(body: bytes) -> None:
+    """F37: the standard parser dies of it once a library has raised the recursion limit."""
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        says(200, "{}")._document(body)
 
 
 async def test_rpc__answer_without_end__is_cut_off() -> None:
