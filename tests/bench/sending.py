@@ -10,12 +10,33 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.bench.result import Result
-from xstock_chains.ports import ChainWriter, ReleaseOrder, SendSlot, SignedTx, Signer, TxState
+from xstock_chains.ports import (
+    ChainWriter,
+    GuardSignature,
+    ReleaseCodec,
+    ReleaseOrder,
+    SendSlot,
+    SignedTx,
+    Signer,
+    TxState,
+)
 from xstock_core.ids import Address32
-from xstock_core.release import ReleaseItem
+from xstock_core.release import ReleaseBatch, ReleaseItem
 from xstock_runtime.clock import SystemClock
 
 Items = Sequence[ReleaseItem]
+PERMIT_SECONDS = 1800
+
+
+async def signed_by_two(
+    batch: ReleaseBatch, codec: ReleaseCodec, guards: Sequence[Signer]
+) -> ReleaseOrder:
+    """The batch with the signatures of the first two guards over what the codec says."""
+    digest = codec.digest(batch)
+    signatures = [
+        GuardSignature(guard.identity, await guard.sign_digest(digest)) for guard in guards[:2]
+    ]
+    return ReleaseOrder(batch, tuple(signatures))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,17 @@ from pytoniq_core.boc.cell import Cell
 
 from tests.bench.race import best_seconds
 from tests.bench.result import Result, against, at_most
-from tests.bench.sending import Line, releases_per_s
-from tests.chains.ton.world import SHARE, TON, World, running_chains
-from xstock_chains.ports import ReleaseOrder
+from tests.bench.sending import PERMIT_SECONDS, Line, releases_per_s, signed_by_two
+from tests.chains.ton.world import GUARDS, SHARE, TON, World, running_chains
+from xstock_chains.ports import Cursor, ReleaseOrder
 from xstock_chains.ton.address import raw
+from xstock_chains.ton.cells import slice_of
 from xstock_chains.ton.messages import BURNED_LOG
 from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import PAGE_MAX
-from xstock_core.ids import Address32
+from xstock_core.ids import Address32, Domain
 from xstock_core.observation import BurnFinal
-from xstock_core.release import ReleaseItem
+from xstock_core.release import ReleaseBatch, ReleaseItem, sorted_items
 from xstock_runtime.hashing import keccak256
 
 BATCHES = (1, 10, 50)
@@ -87,8 +88,11 @@ async def _spent(world: World, first: int, people: Sequence[Address32]) -> int:
 async def _rate(world: World) -> dict[str, Result]:
     people = [_person(1, n) for n in range(RELEASES)]
 
+    deadline = (await world.api.masterchain_head()).time + PERMIT_SECONDS
+
     async def order(items: Sequence[ReleaseItem]) -> ReleaseOrder:
-        return await world.order(items)
+        batch = ReleaseBatch(Domain.TON, world.bridge, 1, deadline, sorted_items(items))
+        return await signed_by_two(batch, world.codec, GUARDS)
 
     line = Line(
         order=order,
@@ -117,9 +121,13 @@ async def _backfill(world: World) -> dict[str, Result]:
     await world.finalize()
 
     async def ours() -> int:
-        world.reader = TonReader(world.chain, world.api)
-        found, _ = await world.read_all()
-        return sum(isinstance(one, BurnFinal) for one in found)
+        reader, cursor, found = TonReader(world.chain, world.api), Cursor(Domain.TON), 0
+        while True:
+            page = await reader.read_page(cursor, limit=PAGE_MAX)
+            found += sum(isinstance(one, BurnFinal) for one in page.observations)
+            cursor = page.cursor
+            if not page.more:
+                return found
 
     async def bare() -> int:
         return await _bare_loop(world)
@@ -138,10 +146,8 @@ async def _bare_loop(world: World) -> int:
     seen: list[tuple[Any, ...]] = []
     start = 0
     while True:
-        query = [
-            *(("account", raw(world.bridge)), ("start_lt", start)),
-            *(("limit", PAGE_MAX), ("sort", "asc")),
-        ]
+        query: list[tuple[str, str | int]] = [("account", raw(world.bridge)), ("start_lt", start)]
+        query += [("limit", PAGE_MAX), ("sort", "asc")]
         part = (await world.api.get("transactions", query))["transactions"]
         for transaction in part:
             for message in transaction["out_msgs"]:
@@ -153,11 +159,11 @@ async def _bare_loop(world: World) -> int:
 
 
 def _burn_in(body: str, transaction: dict[str, Any]) -> list[tuple[Any, ...]]:
-    piece = Cell.one_from_boc(base64.b64decode(body)).begin_parse()
+    piece = slice_of(Cell.one_from_boc(base64.b64decode(body)))
     if piece.load_uint(32) != BURNED_LOG:
         return []
     counted = tuple(piece.load_uint(size) for size in (32, 64, 64))
     asset, recipient = piece.load_bytes(32), piece.load_bytes(32)
-    parties = piece.load_ref().begin_parse()
+    parties = slice_of(piece.load_ref())
     where = (transaction["hash"], transaction["mc_block_seqno"])
     return [(*where, *counted, asset, recipient, parties.load_bytes(32), parties.load_bytes(32))]

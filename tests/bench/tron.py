@@ -14,16 +14,26 @@ from eth_abi.abi import decode
 
 from tests.bench.race import best_seconds
 from tests.bench.result import Result, against, at_most_of
-from tests.bench.sending import Line, releases_per_s
-from tests.chains.tron.world import HOLDER, RELAYER, SHARE, World, control, local_node, world_on
+from tests.bench.sending import PERMIT_SECONDS, Line, releases_per_s, signed_by_two
+from tests.chains.tron.world import (
+    GUARDS,
+    HOLDER,
+    RELAYER,
+    SHARE,
+    World,
+    control,
+    local_node,
+    world_on,
+)
 from xstock_chains.ports import ReleaseOrder
 from xstock_chains.solidity.events import BURNED
 from xstock_chains.tron.address import account_text
+from xstock_chains.tron.frames import read_heads
 from xstock_chains.tron.reader import TronReader
 from xstock_chains.tron.rpc import TronRpc
-from xstock_core.ids import Address32
+from xstock_core.ids import Address32, Domain
 from xstock_core.observation import BurnFinal
-from xstock_core.release import ReleaseItem
+from xstock_core.release import ReleaseBatch, ReleaseItem, sorted_items
 from xstock_runtime.hashing import keccak256
 
 BATCHES = (1, 10, 20)
@@ -88,8 +98,13 @@ async def _energy_of(world: World, batch: int) -> tuple[int, int]:
 async def _rate(world: World) -> dict[str, Result]:
     size = world.chain.batch_items_max
 
+    bridge, epoch = world.chain.bridge.wire, await world.writer.guard_epoch()
+    _, _, newest = await read_heads(world.rpc)
+    deadline = newest.time_ms // 1000 + PERMIT_SECONDS
+
     async def order(items: Sequence[ReleaseItem]) -> ReleaseOrder:
-        return await world.order(items)
+        batch = ReleaseBatch(Domain.TRON, bridge, epoch, deadline, sorted_items(items))
+        return await signed_by_two(batch, world.codec, GUARDS)
 
     line = Line(
         order=order,
