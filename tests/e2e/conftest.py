@@ -1,6 +1,6 @@
 """One whole bridge for the session: real chains, Kafka, PostgreSQL and services, with supply.
 
-Starting it costs half a minute, so every end-to-end test shares it and leaves it as it found it:
+Starting it costs most of a minute, so every end-to-end test shares it and leaves it as it found it:
 running, with no fault injected and no halt in force. `holder-0` has 500 shares of each asset in
 `SUPPLIED` on every chain, issued through the guards; order numbers go on from there
 (`hands.next_order_number`).
@@ -17,13 +17,15 @@ from xstock_wire.papers import PaperKey
 
 SUPPLIED = ("TSLAx", "NVDAx", "SPYx", "GOOGLx")
 SUPPLIED_UNITS = 500 * 10**8
+PATIENCE = 3.0
+"""Two cores run thirty processes and perhaps another test run; no wait is longer than it must."""
 
 
 @pytest.fixture(scope="session")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """The bridge, up and supplied; stopped with the session."""
     async with World(tmp_path_factory.mktemp("world")) as running:
-        async with hands_of_world(running.document(), running.registry) as first:
+        async with hands_of_world(running.document(), running.registry, patience=PATIENCE) as first:
             await first.guards_ready()
             await _supply(running, first)
         yield running
@@ -32,7 +34,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 @pytest.fixture(scope="session")
 async def hands(world: World) -> AsyncIterator[Hands]:
     """Connected hands: issue, send, follow; `hands.bridge`, `.holders`, `.follower`."""
-    async with hands_of_world(world.document(), world.registry) as connected:
+    async with hands_of_world(world.document(), world.registry, patience=PATIENCE) as connected:
         yield connected
 
 
@@ -42,6 +44,13 @@ async def auditor(world: World) -> AsyncIterator[Auditor]:
     nodes = {chain.name: world.node_urls(chain.name) for chain in world.chains}
     async with Auditor(world.registry, nodes) as reading:
         yield reading
+
+
+def token_units(world: World, chain: str, symbol: str, shares: int) -> int:
+    """Units of 10^-8 share in a token's own units on a chain."""
+    deployment = world.registry.asset(symbol).on(chain)
+    assert deployment is not None
+    return int(shares * 10 ** (deployment.decimals - 8))
 
 
 def issuer_key(world: World) -> PaperKey:

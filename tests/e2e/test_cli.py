@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.e2e.conftest import SUPPLIED, SUPPLIED_UNITS
+from tests.e2e.conftest import SUPPLIED, SUPPLIED_UNITS, token_units
 from xstock_cli.exits import Exit
 from xstock_cli.hands import Hands
 from xstock_devnet.world import World
@@ -73,7 +74,8 @@ async def test_world__up_and_supplied__holder_has_its_shares(world: World, hands
     for chain in world.chains:
         holder = hands.holder(chain.name, "holder-0")
         for symbol in SUPPLIED:
-            assert await holder.shares_of(symbol) > SUPPLIED_UNITS * 10**10 // 2
+            half = token_units(world, chain.name, symbol, SUPPLIED_UNITS) // 2
+            assert await holder.shares_of(symbol) > half
 
 
 async def test_chains_assets_supply__say_what_the_registry_says(
@@ -95,16 +97,21 @@ async def test_tables__for_people__carry_the_same_facts(world: World, xstock: Xs
     assert chains.code == Exit.DONE
     for chain in world.chains:
         assert chain.name in chains.out
-    assert "eip155:1" in chains.out
+    for network in ("eip155:1", "solana:", "tron:", "tvm:"):
+        assert network in chains.out
 
 
-async def test_doctor__healthy_world__passes_every_check(xstock: Xstock) -> None:
+async def test_doctor__healthy_world__passes_every_check_of_every_chain(
+    world: World, xstock: Xstock
+) -> None:
     answer = await xstock("doctor", "--json")
     bad = [one for one in answer.document["checks"] if one["passed"] is not True]
     assert bad == []
     assert answer.code == Exit.DONE
     parts = {one["part"] for one in answer.document["checks"]}
-    assert {"registry", "ethereum", "guard-1", "relayer", "watcher-bnb", "kafka"} <= parts
+    assert {"registry", "guard-1", "relayer", "kafka"} <= parts
+    for chain in world.chains:
+        assert {chain.name, f"watcher-{chain.name}"} <= parts
 
 
 async def test_doctor__node_of_another_chain__says_what_differs(
@@ -118,6 +125,18 @@ async def test_doctor__node_of_another_chain__says_what_differs(
     assert answer.code == Exit.FAILED
     bad = {(one["part"], one["name"]) for one in answer.document["checks"] if not one["passed"]}
     assert {("ethereum", "chain id"), ("bnb", "chain id")} <= bad
+
+
+async def test_doctor__tron_and_ton_nodes_that_are_no_such_nodes__are_unknown_not_passed(
+    world: World, xstock: Xstock, environment: dict[str, str]
+) -> None:
+    nodes = {chain.name: list(world.node_urls(chain.name)) for chain in world.chains}
+    nodes["tron"], nodes["ton"] = nodes["ton"], nodes["tron"]
+    environment["XSTOCK_NODES"] = json.dumps(nodes)
+    answer = await xstock("doctor", "--json")
+    assert answer.code in (Exit.FAILED, Exit.UNKNOWN)
+    bad = {one["part"] for one in answer.document["checks"] if one["passed"] is not True}
+    assert bad == {"tron", "ton"}
 
 
 async def test_transfer__dry_run__shows_effects_and_checks_and_sends_nothing(
@@ -137,23 +156,29 @@ async def test_transfer__dry_run__shows_effects_and_checks_and_sends_nothing(
     assert await holder.shares_of("TSLAx") == before
 
 
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [("mantle", "bnb"), ("solana", "tron"), ("tron", "ton"), ("ton", "solana")],
+)
 async def test_transfer__sent_and_followed__arrives_and_every_way_of_asking_finds_it(
-    world: World, hands: Hands, xstock: Xstock
+    source: str, destination: str, world: World, hands: Hands, xstock: Xstock
 ) -> None:
-    receiver = hands.holder("bnb", "holder-2")
+    """Build, show, sign, send and follow, from a chain of each family."""
+    receiver = hands.holder(destination, "holder-2")
     before = await receiver.shares_of("SPYx")
     answer = await xstock(
-        *("transfer", "0.12345678", "SPYx", "--from", "mantle", "--to", "bnb"),
+        *("transfer", "0.12345678", "SPYx", "--from", source, "--to", destination),
         *("--key", "holder-0", "--recipient", receiver.address_text, "--yes", "--json"),
     )
     assert answer.code == Exit.DONE, answer.err
     told = answer.document
     assert told["transfer"]["state"] == "RELEASED"
-    assert await receiver.shares_of("SPYx") == before + 12_345_678 * 10**10
+    arrived = token_units(world, destination, "SPYx", 12_345_678)
+    assert await receiver.shares_of("SPYx") == before + arrived
     release = next(one["tx"] for one in told["transfer"]["steps"] if one["kind"] == "RELEASED")
     for query in (told["tx"], told["transfer"]["id"], release, receiver.address_text):
         found = await xstock(query, "--json")
-        assert found.code == Exit.DONE
+        assert found.code == Exit.DONE, (query, found.err)
         assert told["transfer"]["id"] in {one["id"] for one in found.document["results"]}
 
 
@@ -175,6 +200,20 @@ async def test_transfer__refused_before_a_burn_is_built__names_field_and_remedy(
     wrong = await xstock("transfer", "1", "TSLAx", *route, "--recipient", "0x1234")
     assert wrong.document["error"]["code"] == "RECIPIENT_INVALID"
     assert wrong.code == Exit.USAGE
+
+
+async def test_transfer__recipient_of_another_family__is_refused_before_a_burn_is_built(
+    hands: Hands, xstock: Xstock
+) -> None:
+    chains = ("ethereum", "solana", "tron", "ton")
+    address = {chain: hands.holder(chain, "holder-2").address_text for chain in chains}
+    for there, other in (("solana", "tron"), ("tron", "ton"), ("ton", "ethereum")):
+        answer = await xstock(
+            *("transfer", "1", "TSLAx", "--from", "bnb", "--to", there, "--key", "holder-0"),
+            *("--yes", "--json", "--recipient", address[other]),
+        )
+        assert answer.code == Exit.USAGE, (there, other)
+        assert answer.document["error"]["code"] == "RECIPIENT_INVALID"
 
 
 async def test_transfer__timeout_before_the_end__is_pending_and_says_how_to_find_it(
@@ -265,15 +304,22 @@ async def test_watch__checkpoint__goes_on_where_it_was_stopped(
     assert revisions == list(range(revisions[0], revisions[0] + 3))
 
 
-async def test_watch__interrupted__ends_in_order(environment: dict[str, str]) -> None:
+async def test_watch__interrupted__ends_in_order(world: World, environment: dict[str, str]) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "xstock_cli", "watch", "--now"),
         env=environment,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    await asyncio.sleep(3)
+    await asyncio.wait_for(_connected(process.pid, world.gateway.grpc_port), TIMEOUT_SECONDS)
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
     assert process.returncode == 128 + signal.SIGINT
     assert b"Traceback" not in err
+
+
+async def _connected(pid: int, port: int) -> None:
+    """Wait until a process has a connection to a port of this machine."""
+    process = psutil.Process(pid)
+    while not any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
+        await asyncio.sleep(0.1)
