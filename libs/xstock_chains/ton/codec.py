@@ -99,8 +99,12 @@ class TonReleaseCodec:
         """The body of the release message, a bag of cells; signatures by guard index."""
         return boc_of(self.body(order))
 
-    def body(self, order: ReleaseOrder) -> Cell:
-        """The release message's body; raises InvalidMessage for a signer that is no guard."""
+    def body(self, order: ReleaseOrder, known: Sequence[bool] = ()) -> Cell:
+        """The release message's body; raises InvalidMessage for a signer that is no guard.
+
+        `known` says by item whether the recipient's jetton wallet is active: such a mint goes
+        without the wallet's code, and a wrong word costs the submitter a second message.
+        """
         following: Cell | None = None
         for index, signature in sorted(self._indexed(order.signatures).items(), reverse=True):
             builder = Builder().store_uint(index, 8).store_bytes(signature)
@@ -109,7 +113,10 @@ class TonReleaseCodec:
             raise InvalidMessage("SIGNATURES_MISSING", "signatures: none; ask the guards first")
         builder = Builder().store_uint(RELEASE, 32).store_uint(0, 64)
         builder.store_uint(order.batch.deadline, 64).store_ref(items_cell(order.batch.items))
-        return end(builder.store_ref(following))
+        builder.store_ref(following)
+        for one in known:
+            builder.store_bit(int(one))
+        return end(builder)
 
     def recover(self, batch: ReleaseBatch, signature: bytes) -> bytes:
         """The 32-byte key of the guard that signed; raises InvalidMessage if none of them did."""

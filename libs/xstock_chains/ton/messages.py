@@ -4,7 +4,7 @@ Logs are external-out messages of a registered minter with the op first in the b
 that looks like one counts. Decoding is strict: bits left over are another layout, not ours.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ from pytoniq_core.boc.builder import Builder
 from pytoniq_core.boc.cell import Cell
 
 from xstock_chains.ton.cells import end, malformed, slice_of, store_account
-from xstock_core.ids import Address32
+from xstock_core.ids import HASHED_NONCES, Address32
+from xstock_core.release import ReleaseItem
 
 RELEASE: Final = 0x78730001
 MINT_ACK: Final = 0x78730002
@@ -35,6 +36,7 @@ BURN_VALUE_MIN: Final = 40_000_000
 CALL_VALUE: Final = 60_000_000
 RELEASE_VALUE_BASE: Final = 30_000_000
 RELEASE_VALUE_ITEM: Final = 30_000_000
+RELEASE_VALUE_HASHED: Final = 10_000_000
 
 BURNED_LOG: Final = 0x78737001
 RELEASED_LOG: Final = 0x78737002
@@ -236,9 +238,10 @@ def _tag(body: Cell, op: int, between: int) -> Tag:
 # ---------------------------------------------------------------------- what we send
 
 
-def release_value(items: int) -> int:
-    """nanoTON to attach to a release of so many items; the excess returns."""
-    return RELEASE_VALUE_BASE + RELEASE_VALUE_ITEM * items
+def release_value(items: Sequence[ReleaseItem]) -> int:
+    """nanoTON to attach to a release of these items; the excess returns."""
+    hashed = sum(item.source in HASHED_NONCES for item in items)
+    return RELEASE_VALUE_BASE + RELEASE_VALUE_ITEM * len(items) + RELEASE_VALUE_HASHED * hashed
 
 
 def burn_payload(destination: int, recipient: bytes, refund: Address32 | None) -> Cell:

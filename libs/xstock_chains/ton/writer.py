@@ -27,14 +27,16 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
-from xstock_chains.ton.cells import dictionary, end, internal_message
+from xstock_chains.ton.address import show
+from xstock_chains.ton.cells import end, internal_message
 from xstock_chains.ton.chain import TonChain, TonMinter
 from xstock_chains.ton.codec import TonReleaseCodec
 from xstock_chains.ton.evidence import SKIP_REASONS
 from xstock_chains.ton.messages import NANO, release_value
-from xstock_chains.ton.minter import guards_of
+from xstock_chains.ton.minter import jetton_wallet
 from xstock_chains.ton.rpc import AccountHead, McBlock, Toncenter, Transaction
 from xstock_chains.ton.signer import HIGHLOAD, payload
+from xstock_chains.ton.storage import MinterState, read_minter
 from xstock_chains.ton.wallets import (
     HIGHLOAD_TIMEOUT_SECONDS,
     counter_in,
@@ -62,6 +64,8 @@ _CREATED_AGO_SECONDS: Final = 30
 """A block's time may lag: a message from the future is refused."""
 _PERMIT_SECONDS_MAX: Final = 3600
 _WINDOW_SECONDS: Final = 7 * 86_400
+_HASHED_ITEMS_MAX: Final = 40
+"""A hashed nonce costs its own cells: more of them in one message pass the gas limit."""
 _FEES: Final = 20_000_000
 """nanoTON a send of the wallet itself may cost besides what it attaches."""
 
@@ -92,19 +96,6 @@ def parse_query(slot: SendSlot) -> Query:
         text = f"slot: {slot.text[:60]!r} is none of TON's; use a slot of this writer"
         raise InvalidMessage("SLOT_INVALID", text, {"slot": slot.text[:60]}) from error
     return Query(counter, created_at, timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class _MinterState:
-    """What a minter says about itself now."""
-
-    epoch: int
-    threshold: int
-    guards: Sequence[bytes]
-    paused_until: int
-    bucket: int
-    retired: bool
-    codes: Sequence[int]
 
 
 class TonWriter:
@@ -251,17 +242,22 @@ class TonWriter:
             raise InvalidId("items", len(batch.items), remedy)
         minter = self.chain.minter_of(batch.bridge)
         await self.check_terms(batch)
-        head, state, accounts = await asyncio.gather(
+        if sum(item.source in HASHED_NONCES for item in batch.items) > _HASHED_ITEMS_MAX:
+            text = f"more than {_HASHED_ITEMS_MAX} items with hashed nonces; split the batch"
+            raise InvalidMessage("BATCH_TOO_LARGE", text, {"most": _HASHED_ITEMS_MAX})
+        wallets = [jetton_wallet(minter.address, item.recipient) for item in batch.items]
+        head, (state, codes), accounts = await asyncio.gather(
             self._api.masterchain_head(),
             self._state(minter, batch),
-            self._api.accounts([slot.sender]),
+            self._api.accounts([slot.sender, *dict.fromkeys(wallets)]),
         )
         self._check_permit(order, state, head)
         account = accounts.get(slot.sender)
-        value = release_value(len(batch.items))
+        value = release_value(batch.items)
         self.check_funds(account, value)
         query = parse_query(slot)
-        message = internal_message(minter.address, value, self._codec.body(order))
+        known = [wallet in accounts and accounts[wallet].active for wallet in wallets]
+        message = internal_message(minter.address, value, self._codec.body(order, known))
         inner = highload_inner(query.counter, query.created_at, message)
         return PreparedTx(
             chain=self.chain.domain,
@@ -269,29 +265,24 @@ class TonWriter:
             payload=payload(HIGHLOAD, inner, deploy=account is None or not account.active),
             fee=f"{_coins(value)} TON attached, what is left returns",
             simulated=True,
-            refused=tuple(self._refused(batch, minter, state, head)),
+            refused=tuple(_refused(batch, minter, state, codes, head)),
         )
 
-    async def _state(self, minter: TonMinter, batch: ReleaseBatch) -> _MinterState:
+    async def _state(
+        self, minter: TonMinter, batch: ReleaseBatch
+    ) -> tuple[MinterState, Sequence[int]]:
+        """What the minter remembers now, and the states of the batch's items."""
         keys = [ExecutionKey(batch.destination, item.source, item.nonce) for item in batch.items]
-        guard_set, pause, bucket, config, codes = await asyncio.gather(
-            self._api.run(minter.address, "guard_set"),
-            self._api.run(minter.address, "pause_state"),
-            self._api.run(minter.address, "bucket"),
-            self._api.run(minter.address, "config"),
+        accounts, codes = await asyncio.gather(
+            self._api.accounts([minter.address], with_data=True),
             self._codes(minter.address, keys),
         )
-        return _MinterState(
-            epoch=guard_set.integer(0),
-            threshold=guard_set.integer(1),
-            guards=guards_of(dictionary(guard_set.cell(3), 8)),
-            paused_until=pause.integer(0),
-            bucket=bucket.integer(1),
-            retired=config.integer(6) != 0,
-            codes=codes,
-        )
+        if minter.address not in accounts:
+            text = f"{self._api.host} does not know minter {show(minter.address)}"
+            raise Transient("NODE_BEHIND", text, {"account": minter.address.hex()})
+        return read_minter(accounts[minter.address]), codes
 
-    def _check_permit(self, order: ReleaseOrder, state: _MinterState, head: McBlock) -> None:
+    def _check_permit(self, order: ReleaseOrder, state: MinterState, head: McBlock) -> None:
         """What makes the minter refuse a whole batch."""
         batch = order.batch
         if batch.epoch != state.epoch:
@@ -316,24 +307,6 @@ class TonWriter:
         if balance < needed:
             text = f"the relayer's wallet has {_coins(balance)} TON, needs {_coins(needed)}"
             raise Transient("SENDER_UNFUNDED", text, {"balance": balance, "needed": needed})
-
-    def _refused(
-        self, batch: ReleaseBatch, minter: TonMinter, state: _MinterState, head: McBlock
-    ) -> list[tuple[ExecutionKey, str]]:
-        """The items that the minter would skip now, with our word for the reason."""
-        left = state.bucket
-        refused = []
-        for item, code in zip(batch.items, state.codes, strict=True):
-            reason = _skip(item, code, minter, state, head)
-            if reason is None and item.action is Action.RELEASE:
-                if item.amount > left:
-                    reason = SkipReason.BUCKET_EMPTY
-                else:
-                    left -= item.amount
-            if reason is not None:
-                key = ExecutionKey(batch.destination, item.source, item.nonce)
-                refused.append((key, reason.name))
-        return refused
 
     async def replace(self, tx: PreparedTx) -> PreparedTx | None:  # noqa: ARG002
         """None: the same query id is sent until its timeout; it cannot pay more."""
@@ -444,8 +417,31 @@ def _keys_cell(keys: Sequence[ExecutionKey]) -> Cell:
     return following
 
 
+def _refused(
+    batch: ReleaseBatch,
+    minter: TonMinter,
+    state: MinterState,
+    codes: Sequence[int],
+    head: McBlock,
+) -> list[tuple[ExecutionKey, str]]:
+    """The items that the minter would skip now, with our word for the reason."""
+    left = state.bucket_now(head.time)
+    refused = []
+    for item, code in zip(batch.items, codes, strict=True):
+        reason = _skip(item, code, minter, state, head)
+        if reason is None and item.action is Action.RELEASE:
+            if item.amount > left:
+                reason = SkipReason.BUCKET_EMPTY
+            else:
+                left -= item.amount
+        if reason is not None:
+            key = ExecutionKey(batch.destination, item.source, item.nonce)
+            refused.append((key, reason.name))
+    return refused
+
+
 def _skip(
-    item: ReleaseItem, code: int, minter: TonMinter, state: _MinterState, head: McBlock
+    item: ReleaseItem, code: int, minter: TonMinter, state: MinterState, head: McBlock
 ) -> SkipReason | None:
     """Why the minter would leave an item, its bucket aside."""
     if code in (_IN_FLIGHT, _SETTLED):
