@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from xstock_cli.commands import chaos, deploying, doctor, issuing, local, look, move, operate, watch
+from xstock_cli.commands import (
+    chaos,
+    deploying,
+    doctor,
+    issuing,
+    keys,
+    local,
+    look,
+    move,
+    operate,
+    watch,
+)
 
 app = typer.Typer(
     name="xstock",
@@ -54,5 +65,6 @@ app.command()(operate.halt)
 app.command()(operate.resume)
 app.command()(operate.halts)
 app.command()(doctor.doctor)
-app.command()(deploying.deploy)
+app.command(epilog=deploying.EXAMPLES)(deploying.deploy)
+app.command("key")(keys.show_key)
 app.add_typer(chaos.app, name="chaos")

@@ -39,50 +39,89 @@ _OWN_TOKENS_ONLY: Final[frozenset[Family]] = frozenset({"ton"})
 """Families on which a token that exists cannot be taken over."""
 
 
+ChainOption = Annotated[str, typer.Option("--chain", help=f"{_CHAINS}.")]
+NodeOption = Annotated[str, typer.Option("--node", metavar="URL", help="A node of that chain.")]
+KeyOption = Annotated[str, typer.Option("--key", help="The deploying key: a file, or a name.")]
+GuardOption = Annotated[
+    list[str], typer.Option("--guard", metavar="IDENTITY", help="A guard, as below; repeat it.")
+]
+AgentOption = Annotated[
+    str, typer.Option("--agent", metavar="ADDRESS", help="The security agent: may pause.")
+]
+RelayerOption = Annotated[
+    str,
+    typer.Option(
+        "--relayer", metavar="ADDRESS", help="The relayer's account; Solana must know it."
+    ),
+]
+ThresholdOption = Annotated[
+    int, typer.Option("--threshold", min=0, help="Guards that must sign; 0 = a majority.")
+]
+TokenOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--token",
+        metavar="SYMBOL[=ADDRESS]",
+        help="An asset; without an address ours is deployed (TON: always). Repeat it.",
+    ),
+]
+NetworkOption = Annotated[
+    int | None,
+    typer.Option("--network-id", help="The network it must be; none = what the node says."),
+]
+AdminOption = Annotated[
+    str, typer.Option("--admin", help="Who may change it later; none = the deploying key.")
+]
+DelayOption = Annotated[
+    int, typer.Option("--delay", min=0, help="Seconds before an admin's change counts.")
+]
+RolesOption = Annotated[
+    bool, typer.Option("--roles/--no-roles", help="Take the tokens' minter and burner roles.")
+]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", help="State file. [xstock-deploy-CHAIN.json]")
+]
+
+EXAMPLES: Final = """
+A guard is given by what it signs as there, agent and relayer by their accounts; `xstock key` shows
+both for a key file, which holds 32 bytes in hex for every chain:
+
+\b
+  ethereum, bnb, mantle   guard 0x... (20 bytes)        agent 0x...
+  solana                  guard base58 ed25519 key      agent, relayer base58
+  tron                    guard T...                    agent T...
+  ton                     guard 64 hex digits (ed25519) agent EQ.../UQ... or such a key
+
+\b
+  xstock deploy --chain bnb --node https://... --key deployer.key --agent 0x... \\
+    --guard 0x... --guard 0x... --guard 0x... --token TSLAx=0x...
+  xstock deploy --chain solana --node https://... --key deployer.key --agent 4Nd1... \\
+    --guard 9xQe... --guard 3h1z... --guard 7Yt4... --relayer 5Gkq... --token TSLAx=Xs...
+  xstock deploy --chain tron --node https://... --key deployer.key --agent T... \\
+    --guard T... --guard T... --guard T... --token TSLAx=T...
+  xstock deploy --chain ton --node https://... --key deployer.key --agent UQ... \\
+    --guard 3b6a... --guard 8139... --guard ca93... --token TSLAx
+
+The node is an address that the chain's own API answers under: JSON-RPC (EVM, Solana), the base of
+/wallet and /walletsolidity (Tron; http://full:8090#solidity=http://solid:8091 where the second is
+elsewhere), the base of /api/v3 (TON).
+"""
+
+
 def deploy(
-    chain: Annotated[str, typer.Option("--chain", help=f"{_CHAINS}.")],
-    node: Annotated[str, typer.Option("--node", metavar="URL", help="A node of that chain.")],
-    key: Annotated[str, typer.Option("--key", help="The deploying key: a file, or a name.")],
-    guard: Annotated[
-        list[str],
-        typer.Option("--guard", metavar="IDENTITY", help="A guard, as above; repeat it."),
-    ],
-    agent: Annotated[
-        str, typer.Option("--agent", metavar="ADDRESS", help="The security agent: may pause.")
-    ],
-    relayer: Annotated[
-        str,
-        typer.Option(
-            "--relayer", metavar="ADDRESS", help="The relayer's account; Solana must know it."
-        ),
-    ] = "",
-    threshold: Annotated[
-        int, typer.Option("--threshold", min=0, help="Guards that must sign; 0 = a majority.")
-    ] = 0,
-    token: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--token",
-            metavar="SYMBOL[=ADDRESS]",
-            help="An asset; without an address ours is deployed (TON: always). Repeat it.",
-        ),
-    ] = None,
-    network_id: Annotated[
-        int | None,
-        typer.Option("--network-id", help="The network it must be; none = what the node says."),
-    ] = None,
-    admin: Annotated[
-        str, typer.Option("--admin", help="Who may change it later; none = the deploying key.")
-    ] = "",
-    delay: Annotated[
-        int, typer.Option("--delay", min=0, help="Seconds before an admin's change counts.")
-    ] = 86_400,
-    roles: Annotated[
-        bool, typer.Option("--roles/--no-roles", help="Take the tokens' minter and burner roles.")
-    ] = True,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="State file. [xstock-deploy-CHAIN.json]")
-    ] = None,
+    chain: ChainOption,
+    node: NodeOption,
+    key: KeyOption,
+    guard: GuardOption,
+    agent: AgentOption,
+    relayer: RelayerOption = "",
+    threshold: ThresholdOption = 0,
+    token: TokenOption = None,
+    network_id: NetworkOption = None,
+    admin: AdminOption = "",
+    delay: DelayOption = 86_400,
+    roles: RolesOption = True,
+    state: StateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     no_input: NoInputOption = False,
@@ -90,28 +129,6 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Put the bridge on a chain and print its registry entry; run it again to go on.
-
-    A guard is given by what it signs as there, the agent and the relayer by their accounts:
-
-    \b
-      ethereum, bnb, mantle   guard 0x... (20 bytes)        agent 0x...
-      solana                  guard base58 ed25519 key      agent, relayer base58
-      tron                    guard T...                    agent T...
-      ton                     guard 64 hex digits (ed25519) agent EQ.../UQ... or such a key
-
-    \b
-      xstock deploy --chain bnb --node https://... --key deployer.key --agent 0x... \\
-        --guard 0x... --guard 0x... --guard 0x... --token TSLAx=0x...
-      xstock deploy --chain solana --node https://... --key deployer.key --agent 4Nd1... \\
-        --guard 9xQe... --guard 3h1z... --guard 7Yt4... --relayer 5Gkq... --token TSLAx=Xs...
-      xstock deploy --chain tron --node https://... --key deployer.key --agent T... \\
-        --guard T... --guard T... --guard T... --token TSLAx=T...
-      xstock deploy --chain ton --node https://... --key deployer.key --agent UQ... \\
-        --guard 3b6a... --guard 8139... --guard ca93... --token TSLAx
-
-    The node is an address that the chain's own API answers under: JSON-RPC (EVM, Solana), the base
-    of /wallet and /walletsolidity (Tron; http://full:8090#solidity=http://solid:8091 where the
-    second is elsewhere), the base of /api/v3 (TON). The key file holds 32 bytes in hex, for all.
 
     Exit codes: 0 all is done, 4 somebody else must act first (it says who and how).
     """

@@ -13,8 +13,8 @@ from xstock_cli.local_options import parse_externals
 from xstock_devnet.plan import CHAINS
 
 COMMANDS = (
-    "assets", "chains", "demo", "deploy", "doctor", "explain", "halt", "halts", "issue", "resume",
-    "status", "supply", "transfer", "up", "watch",
+    "assets", "chains", "demo", "deploy", "doctor", "explain", "halt", "halts", "issue", "key",
+    "resume", "status", "supply", "transfer", "up", "watch",
 )  # fmt: skip
 HASH = "0x" + "ab" * 32
 
@@ -224,6 +224,30 @@ def test_deploy__a_guard_twice__is_refused(
     code, _, err = run(capfd, *words, "--guard", guard)
     assert code == Exit.USAGE
     assert guard in err
+
+
+def test_deploy_help__has_an_example_of_every_family(capfd: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capfd, "deploy", "--help")
+    for chain in ("bnb", "solana", "tron", "ton"):
+        assert f"\n    xstock deploy --chain {chain} " in out
+
+
+def test_key__of_a_file__is_shown_for_every_chain_and_never_the_secret(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("11" * 32, encoding="ascii")
+    code, out, _ = run(capfd, "key", str(file), "--json")
+    assert code == Exit.DONE
+    rows = {row["chain"]: row for row in json.loads(out)["keys"]}
+    assert rows.keys() == {one.name for one in PROFILES.values()}
+    assert rows["ethereum"]["identity"] == rows["ethereum"]["account"]
+    assert rows["tron"]["account"].startswith("T")
+    assert rows["ton"]["account"] != rows["ton"]["relayer_account"]
+    assert "11" * 32 not in out
+    code, out, _ = run(capfd, "key", str(file), "--chain", "solana")
+    assert out.strip() == rows["solana"]["account"]
+    assert run(capfd, "key", str(file), "--chain", "dogecoin")[0] == Exit.USAGE
 
 
 def test_explain__reason__says_meaning_and_remedy(capfd: pytest.CaptureFixture[str]) -> None:
