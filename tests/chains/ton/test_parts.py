@@ -11,7 +11,7 @@ from pytoniq_core.boc.builder import Builder
 from xstock_chains.ports import GuardSignature, PreparedTx, ReleaseOrder, SendSlot
 from xstock_chains.ton import wallets
 from xstock_chains.ton.address import parse_text, raw, show, show_wallet
-from xstock_chains.ton.cells import boc_of, end, internal_message, op_of
+from xstock_chains.ton.cells import boc_of, end, internal_message, op_of, slice_of
 from xstock_chains.ton.chain import TonAsset
 from xstock_chains.ton.codec import TonReleaseCodec
 from xstock_chains.ton.messages import burn_payload, parse_log
@@ -220,3 +220,15 @@ def test_message__same_content__same_bytes() -> None:
     assert boc_of(first) == boc_of(second)
     with pytest.raises(ValueError, match="nanoTON"):
         internal_message(BRIDGE, -1, first)
+
+
+async def test_codec__wallets_known_to_be_there__are_said_item_by_item_and_sign_nothing() -> None:
+    """The bits stand outside what the guards signed: any word in them releases the same items."""
+    batch = ReleaseBatch(Domain.TON, BRIDGE, 1, 99, (ITEM,))
+    signed = GuardSignature(KEYS[0].identity, await KEYS[0].sign_digest(CODEC.digest(batch)))
+    order = ReleaseOrder(batch, (signed,))
+    plain, said = CODEC.body(order), CODEC.body(order, [True, False])
+    rest = slice_of(said)
+    rest.skip_bits(32 + 64 + 64)
+    assert [rest.load_bit(), rest.load_bit(), rest.remaining_bits] == [1, 0, 0]
+    assert [ref.hash for ref in plain.refs] == [ref.hash for ref in said.refs]
