@@ -19,13 +19,13 @@ setup: ## install everything under this folder (silent when it is up to date)
 		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) scripts/setup.py
 
-demo: setup ## three chains, three guards, every route, live; ends with one line of facts
+demo: setup ## six chains, three guards, every route, live; ends with one line of facts
 	@$(BIN)/xstock demo
 
 up: setup ## the same world, staying up until Ctrl-C, addresses printed
 	@$(BIN)/xstock up
 
-test: setup ## every test, on real PostgreSQL, Kafka and anvil
+test: setup ## every test, on real PostgreSQL, Kafka and local chains
 	@$(BIN)/pytest
 
 check: setup ## style, types, floors, protos, generated code, house rules
