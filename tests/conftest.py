@@ -18,7 +18,13 @@ _topic_numbers = count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --engines: which engines the integration tests use."""
+    """Add --engines (which engines the integration tests use) and --backlog (a size)."""
+    parser.addoption(
+        "--backlog",
+        type=int,
+        default=2_000,
+        help="how many burns wait when six chains come back (F80; 100000 is the full size)",
+    )
     parser.addoption(
         "--engines",
         default="auto",

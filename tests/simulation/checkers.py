@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.simulation.guards import GuardProcess
-from tests.simulation.world import ASSETS, CAP_SHARES, CHAINS, World
+from tests.simulation.world import ASSETS, CAP_SHARES, World
+from xstock_chains.ports import ExecutionState
 from xstock_core.ids import AssetId, Domain
 from xstock_core.ledger import IN_FLIGHT, Account, AccountKind, chain_supply
 from xstock_core.message import Kind
@@ -27,13 +28,13 @@ class Checker:
     """Follows every chain block by block."""
 
     world: World
-    checked: dict[Domain, int] = field(default_factory=lambda: dict.fromkeys(CHAINS, 0))
+    checked: dict[Domain, int] = field(default_factory=dict)
     final_burns: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
     final_releases: dict[ExecutionKey, ReleaseFinal] = field(default_factory=dict)
 
     def check_always(self) -> None:
         """After every turn."""
-        for domain in CHAINS:
+        for domain in self.world.domains:
             for observation in self._newly_final(domain):
                 self._take(observation)
         for release in self._releases_on_chain():
@@ -43,7 +44,7 @@ class Checker:
 
     def _newly_final(self, domain: Domain) -> Iterator[Observation]:
         chain = self.world.chains[domain]
-        for number in range(self.checked[domain] + 1, chain.final.number + 1):
+        for number in range(self.checked.get(domain, 0) + 1, chain.final.number + 1):
             block = chain.block(number)
             assert block is not None
             yield from block.observations
@@ -59,7 +60,7 @@ class Checker:
 
     def _releases_on_chain(self) -> Iterator[ReleaseFinal]:
         """Releases that are not final yet, then nothing: final ones were checked before."""
-        for domain in CHAINS:
+        for domain in self.world.domains:
             chain = self.world.chains[domain]
             for number in range(chain.final.number - 3, chain.head.number + 1):
                 block = chain.block(number)
@@ -85,7 +86,7 @@ class Checker:
 
     def _check_cap(self, asset: AssetId) -> None:
         """INV-04 by the chains' own figures: what exists and what is on its way."""
-        supply = sum(self._supply(domain, asset) for domain in CHAINS)
+        supply = sum(self._supply(domain, asset) for domain in self.world.domains)
         assert supply + self._in_flight(asset) <= CAP_SHARES, "INV-04: more than custody holds"
 
     def _supply(self, domain: Domain, asset: AssetId) -> int:
@@ -100,7 +101,8 @@ class Checker:
                 continue
             chain = self.world.chains[key.destination]
             done = chain.state.execution.get((key.source, key.nonce), chain.head.number)
-            total += 0 if done is not None else burn.message.amount
+            claimed = done is None or done is ExecutionState.PARKED
+            total += burn.message.amount if claimed else 0
         return total
 
     # the end
@@ -152,7 +154,7 @@ class Checker:
             balances = await books.balances(ASSETS)
             scans = await books.scans()
             for asset in ASSETS:
-                for domain in CHAINS:
+                for domain in self.world.domains:
                     through = scans[domain].through
                     assert through is not None
                     chain = self.world.chains[domain]

@@ -6,7 +6,6 @@ from tests.simulation.checkers import Checker
 from tests.simulation.world import (
     ASSETS,
     CAP_SHARES,
-    CHAINS,
     HOLDERS,
     REFUSING,
     SHARE,
@@ -69,7 +68,7 @@ async def _issue(world: World, checker: Checker) -> None:
 
 
 async def _order(world: World, asset: AssetId, shares: int) -> None:
-    destination, holder = world.dice.pick(CHAINS), world.dice.pick(HOLDERS)
+    destination, holder = world.dice.pick(world.domains), world.dice.pick(HOLDERS)
     await world.issue(asset, destination, holder, shares * SHARE)
 
 
@@ -101,7 +100,7 @@ def _burn(world: World) -> None:
         return
     source, asset, holder, shares = world.dice.pick(holdings)
     amount = world.dice.between(1, shares)
-    destination = world.dice.pick([d for d in CHAINS if d is not source])
+    destination = world.dice.pick([d for d in world.domains if d is not source])
     recipient = world.dice.pick(HOLDERS)
     if world.dice.chance(8):
         destination = Domain.CUSTODY
@@ -130,7 +129,7 @@ def _strike_nodes(world: World) -> None:
 def _strike_chains(world: World) -> None:
     """Blocks are reorganised away, transactions with them; finality stands still; pauses."""
     dice = world.dice
-    chain = world.chains[dice.pick(CHAINS)]
+    chain = world.chains[dice.pick(world.domains)]
     depth = chain.head.number - chain.final.number
     if dice.chance(15) and depth:
         lose = dice.chance(30)

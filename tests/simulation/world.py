@@ -54,7 +54,15 @@ from xstock_watcher.handlers import WatcherHandlers
 from xstock_watcher.ports import Numbered as Seen
 
 CHAINS = (Domain.ETHEREUM, Domain.BNB, Domain.MANTLE)
-LAGS = {Domain.ETHEREUM: 4, Domain.BNB: 1, Domain.MANTLE: 6}
+SIX_CHAINS = (*CHAINS, Domain.SOLANA, Domain.TRON, Domain.TON)
+LAGS = {
+    Domain.ETHEREUM: 4,
+    Domain.BNB: 1,
+    Domain.MANTLE: 6,
+    Domain.SOLANA: 3,
+    Domain.TRON: 5,
+    Domain.TON: 2,
+}
 ASSETS = (asset_id("TSLAx"), asset_id("AAPLx"))
 SHARE = 100_000_000
 HOLDERS = tuple(FakeSigner(f"holder-{n}".encode()).address for n in range(4))
@@ -74,6 +82,7 @@ class Setup:
     """
 
     seed: int
+    domains: tuple[Domain, ...] = CHAINS
     quorum: bool = False
     policies: Sequence[Policy] = POLICIES
     signing_policies: Sequence[Policy] = SIGNING_POLICIES
@@ -84,6 +93,8 @@ class Setup:
     trust_liars: bool = False
     """Guards believe a single provider, and it lies: the quorum taken out."""
     crash_percent: float = 0.3
+    batch_items_max: int = 4
+    page_limit: int = 5
 
 
 class MortalBooks(MemoryBooks):
@@ -160,6 +171,7 @@ class WatcherProcess:
     store: MemoryWatcherStore
     clock: VirtualClock
     down: bool = False
+    page_limit: int = 5
 
     def __post_init__(self) -> None:
         self.start()
@@ -167,7 +179,12 @@ class WatcherProcess:
     def start(self) -> None:
         """A fresh process."""
         self.handlers = WatcherHandlers(
-            self.chain, self.reader, self.store, MemoryProgressBus(), self.clock, page_limit=5
+            self.chain,
+            self.reader,
+            self.store,
+            MemoryProgressBus(),
+            self.clock,
+            page_limit=self.page_limit,
         )
 
     async def step(self) -> None:
@@ -202,6 +219,7 @@ class World:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.domains = setup.domains
         self.dice = Dice(setup.seed)
         self.clock = VirtualClock(settle_rounds=2)
         self.turn = 0
@@ -222,17 +240,20 @@ class World:
                 self.clock,
             )
             for domain, lag in LAGS.items()
+            if domain in self.domains
         }
         self.bus = Bus(self.dice)
         self.network = Network()
-        self.watchers = {domain: self._watcher(domain) for domain in CHAINS}
+        self.watchers = {domain: self._watcher(domain) for domain in self.domains}
         self.guards = [self._guard(name) for name in GUARD_KEYS]
         self.links = [
             GuardLink(guard, self.dice, self.network, self.orders, self.restart)
             for guard in self.guards
         ]
-        self.writers = {domain: MortalWriter(self._node(domain), self.dice) for domain in CHAINS}
-        self.final_readers = {domain: FakeReader(self._node(domain)) for domain in CHAINS}
+        self.writers = {
+            domain: MortalWriter(self._node(domain), self.dice) for domain in self.domains
+        }
+        self.final_readers = {domain: FakeReader(self._node(domain)) for domain in self.domains}
         self.disk = Disk()
         self.relayer = self._relayer()
 
@@ -262,17 +283,18 @@ class World:
 
     def _watcher(self, domain: Domain) -> WatcherProcess:
         store = MemoryWatcherStore(domain, self.bus.publish)
-        return WatcherProcess(domain, self._reader(domain), store, self.clock)
+        limit = self.setup.page_limit
+        return WatcherProcess(domain, self._reader(domain), store, self.clock, page_limit=limit)
 
     def _guard(self, name: str) -> GuardProcess:
         return GuardProcess(
             id=name,
-            config=guard_config(name, self.chains),
+            config=guard_config(name, self.chains, self.setup.page_limit + 2),
             clock=self.clock,
             store=MortalStore(self.dice),
             signer=GUARD_KEYS[name],
-            readers={domain: self._reader(domain) for domain in CHAINS},
-            epochs={domain: FakeWriter(self._node(domain)) for domain in CHAINS},
+            readers={domain: self._reader(domain) for domain in self.domains},
+            epochs={domain: FakeWriter(self._node(domain)) for domain in self.domains},
             policies=self.setup.policies,
             signing_policies=self.setup.signing_policies,
             check_signature=self.setup.check_signature,
@@ -284,13 +306,14 @@ class World:
             self.books,
             self.terms(),
             self.links,
-            [self._destination(domain) for domain in CHAINS],
+            [self._destination(domain) for domain in self.domains],
             list(self.watchers.values()),
             self.clock,
         )
 
     def terms(self) -> Terms:
-        """The deployment's terms."""
+        """The deployment's terms; Solana carries one release a transaction."""
+        size = self.setup.batch_items_max
         return Terms(
             deployment_id="simulation",
             guards=tuple(GUARD_KEYS),
@@ -301,9 +324,9 @@ class World:
                 for domain, chain in self.chains.items()
                 for asset in ASSETS
             },
-            batch_items_max=dict.fromkeys(CHAINS, 4),
+            batch_items_max={d: 1 if d is Domain.SOLANA else size for d in self.domains},
             assets=frozenset(ASSETS),
-            signers={(d, n): key.identity for d in CHAINS for n, key in GUARD_KEYS.items()},
+            signers={(d, n): key.identity for d in self.domains for n, key in GUARD_KEYS.items()},
         )
 
     def _destination(self, domain: Domain) -> Destination:
@@ -344,7 +367,7 @@ class World:
         if guard.down:
             return
         try:
-            for domain in CHAINS:
+            for domain in self.domains:
                 if self.lazy and self.dice.chance(50):
                     continue
                 await guard.scan(domain)
@@ -438,7 +461,7 @@ class World:
 
     def lie_at(self, chain: FakeChain) -> Lie:
         """A burn that never happened, at the final head; the same for every liar of a block."""
-        destination = next(domain for domain in CHAINS if domain is not chain.domain)
+        destination = next(domain for domain in self.domains if domain is not chain.domain)
         return Lie(chain.final.number, ASSETS[0], destination, HOLDERS[0], HOLDERS[1], 7 * SHARE)
 
     def forge_record(self) -> None:
@@ -447,7 +470,7 @@ class World:
         Often it bears the nonce of a real one. Each forgery is another message: the relayer
         takes one message at two final places for broken finality and halts the lane.
         """
-        chain = self.chains[self.dice.pick(CHAINS)]
+        chain = self.chains[self.dice.pick(self.domains)]
         place = Place(chain.final, TxRef(chain.domain, bytes([7]) * 32), 0)
         lie = self.lie_at(chain)
         bridge = chain.config.bridge
@@ -501,9 +524,9 @@ class World:
             guard.store.crash_percent = percent
 
 
-def guard_config(name: str, chains: dict[Domain, FakeChain]) -> GuardConfig:
+def guard_config(name: str, chains: dict[Domain, FakeChain], page_limit: int = 7) -> GuardConfig:
     """One guard's configuration: every route between the chains, issuance and redemption."""
-    ends = (*CHAINS, Domain.CUSTODY)
+    ends = (*chains, Domain.CUSTODY)
     routes = {
         (asset, source, destination): Route()
         for asset in ASSETS
@@ -524,13 +547,13 @@ def guard_config(name: str, chains: dict[Domain, FakeChain]) -> GuardConfig:
             for domain, chain in chains.items()
         },
         assets={
-            asset: AssetConfig(asset, f"asset-{n}", dict.fromkeys(CHAINS, 18))
+            asset: AssetConfig(asset, f"asset-{n}", dict.fromkeys(chains, 18))
             for n, asset in enumerate(ASSETS)
         },
         routes=routes,
         issuers={"issuer": ISSUER_KEY},
         attestors={"custodian": ATTESTOR_KEY},
-        page_limit=7,
+        page_limit=page_limit,
         review_wait_seconds=0,
         fresh_key=True,
     )

@@ -6,7 +6,7 @@ A watcher numbers its observations densely, so a hole in the numbers is a lost r
 asks the watcher for what is missing, at start, from time to time, and whenever garbage arrived.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from xstock_core.facts import (
     BurnFinalized,
@@ -26,9 +26,9 @@ from xstock_core.observation import (
     ReleaseFinal,
     ReleaseSkipped,
     SkipReason,
-    TxRef,
 )
-from xstock_core.release import ExecutionKey, key_of
+from xstock_core.release import Action, ExecutionKey, key_of
+from xstock_core.transfer import TransferState, live_attempts
 from xstock_relayer.handlers.desk import Desk, News
 from xstock_relayer.model import Alarm, BatchId, Early, Numbered, Transfer
 from xstock_relayer.ports import Books, Gauges, Watcher
@@ -89,8 +89,9 @@ class Intake:
         opening: dict[ExecutionKey, list[BurnFinal]] = {}
         for burn in burns:
             opening.setdefault(key_of(burn.message), []).append(burn)
-        skipped = [o.place.tx for o in outcomes if isinstance(o, ReleaseSkipped)]
+        skipped = [o.place.tx for o in outcomes if isinstance(o, ReleaseSkipped | MintParked)]
         batches = await self._books.batches_of(skipped) if skipped else {}
+        states = {one.id: one.state for found in known.values() for one in found}
         for outcome in outcomes:
             key = _key(outcome)
             ids = _targets(outcome, known.get(key, ()), opening.get(key, ()))
@@ -98,30 +99,31 @@ class Intake:
                 news.change.early.append(Early(key, outcome))
                 continue
             for transfer_id in ids:
-                self._tell(news, transfer_id, outcome, batches)
+                found = batches.get(outcome.place.tx)
+                carriers = (found,) if found else _carriers(outcome, states.get(transfer_id))
+                self._tell(news, transfer_id, outcome, carriers)
 
     def _tell(
         self,
         news: News,
         transfer_id: TransferId,
         outcome: Outcome,
-        batches: Mapping[TxRef, BatchId],
+        carriers: Sequence[BatchId],
     ) -> None:
         match outcome:
             case ReleaseFinal():
                 news.facts.append((transfer_id, ReleaseFinalized(outcome)))
             case CancelFinal():
                 news.facts.append((transfer_id, CancelFinalized(outcome)))
-            case ReleaseSkipped(reason=reason, place=place):
-                found = batches.get(place.tx)
-                batch = found or BatchId(place.tx.id[:32])
-                news.facts.append((transfer_id, ReleaseSkippedSeen(batch, reason)))
+            case ReleaseSkipped(reason=reason):
+                for batch in carriers:
+                    news.facts.append((transfer_id, ReleaseSkippedSeen(batch, reason)))
                 if reason not in (SkipReason.ALREADY_RELEASED, SkipReason.ALREADY_CANCELLED):
                     news.carried[transfer_id] = None
-            case MintParked(place=place):
-                batch = BatchId(place.tx.id[:32])
-                fact: Fact = ReleaseSkippedSeen(batch, SkipReason.RECIPIENT_REFUSED)
-                news.facts.append((transfer_id, fact))
+            case MintParked():
+                for batch in carriers:
+                    fact: Fact = ReleaseSkippedSeen(batch, SkipReason.RECIPIENT_REFUSED)
+                    news.facts.append((transfer_id, fact))
 
     def _strange(self, observations: Iterable[Observation], news: News) -> None:
         """What names no transfer is recorded and shown, never dropped."""
@@ -211,6 +213,22 @@ class Healer:
                 text = f"{chain.name}: nothing at {after + 1}; asked again later"
                 raise Transient("WATCHER_NOT_DENSE", text)
         return page
+
+
+def _carriers(outcome: Outcome, state: TransferState | None) -> tuple[BatchId, ...]:
+    """The batches that an outcome closes where its transaction is not one that we signed.
+
+    On TON the outcome happens in the minter's transaction, not in our message; elsewhere somebody
+    else may have sent our batch. A parked key is used up, so every batch that carries it is done;
+    a skip ends the one that would expire first. Closing a wrong one costs a signature: the
+    destination releases a key once (INV-02).
+    """
+    live = live_attempts(state, Action.RELEASE) if state is not None else ()
+    ordered = [one.batch for one in sorted(live, key=lambda one: (one.deadline, one.batch))]
+    if not ordered:
+        return (BatchId(outcome.place.tx.id[:32]),)
+    closed = ordered if isinstance(outcome, MintParked) else ordered[:1]
+    return tuple(BatchId(batch) for batch in closed)
 
 
 def _key(outcome: Outcome) -> ExecutionKey:
