@@ -229,7 +229,7 @@ class Service:
         child: ChildProcess,
         healthy: Callable[[], Awaitable[bool]],
         *,
-        start_timeout_seconds: float = 90,
+        start_timeout_seconds: float = 180,
         grace_seconds: float = 10,
     ) -> None:
         self.child = child

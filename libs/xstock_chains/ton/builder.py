@@ -14,6 +14,7 @@ from typing import Final
 
 from pytoniq_core.boc.cell import Cell
 
+from xstock_chains.addresses import show_wire
 from xstock_chains.ports import BurnRequest, CheckResult, UnsignedBurn
 from xstock_chains.registry import InvalidRegistry, Registry
 from xstock_chains.ton.address import parse_text, show
@@ -239,11 +240,11 @@ class TonBurnBuilder:
         )
 
     def _destination(self, request: BurnRequest) -> str:
-        """Where to and to whom; the recipient in wire form, as other chains' texts are theirs."""
-        raw = f"0x{request.recipient.hex()}"
+        """Where to and to whom, in the destination's own text."""
         if request.destination is Domain.CUSTODY:
-            return f"by custody, account {raw}"
-        return f"on {self._registry.chain(request.destination).name} to {raw}"
+            return f"by custody, account 0x{request.recipient.hex()}"
+        entry = self._registry.chain(request.destination)
+        return f"on {entry.name} to {show_wire(entry.family, request.recipient)}"
 
 
 def burn_of(request: BurnRequest, minter: TonMinter) -> Cell:
