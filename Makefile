@@ -26,7 +26,8 @@ up: setup ## the same world, staying up until Ctrl-C, addresses printed
 	@$(BIN)/xstock up
 
 test: setup ## every test, on real PostgreSQL, Kafka and local chains
-	@$(BIN)/pytest
+	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e
 
 check: setup ## style, types, floors, protos, generated code, house rules
 	$(BIN)/ruff check .
