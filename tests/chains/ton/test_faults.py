@@ -53,6 +53,8 @@ from xstock_core.release import Action, ExecutionKey
 from xstock_runtime.errors import InvalidMessage, Transient
 
 NOWHERE = Address32(b"\x05" * 32)
+THERE = Address32(bytes(12) + b"\x05" * 20)
+"""An account of a chain whose addresses are 20 bytes."""
 THROW = 0xF220
 """TVM: throw 32. The code of a wallet that takes nothing."""
 
@@ -354,7 +356,7 @@ async def test_burn__starved_of_coins__is_refused_by_the_wallet_and_never_built(
     assert await world.units_of(world.holder_account) == before
     poor = world.holder_of(b"starved").holder_wallet
     request = BurnRequest(
-        Kind.TRANSFER, Domain.TON, Domain.BNB, world.minter.asset.asset, poor, NOWHERE, poor, SHARE
+        Kind.TRANSFER, Domain.TON, Domain.BNB, world.minter.asset.asset, poor, THERE, poor, SHARE
     )
     builder = TonBurnBuilder(world.chain, world.registry, world.api)
     with pytest.raises(Transient, match="SENDER_UNFUNDED"):
