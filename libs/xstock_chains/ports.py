@@ -402,6 +402,16 @@ class BurnBuilder(Protocol):
         ...
 
 
+@runtime_checkable
+class RecipientCheck(Protocol):
+    """What a builder may do besides: say whether an account of its own chain can receive an asset,
+    for burns that are made elsewhere. Raises InvalidId, Transient."""
+
+    async def check_recipient(self, asset: AssetId, recipient: Address32) -> Sequence[CheckResult]:
+        """Every reason why a release to this account would be refused now."""
+        ...
+
+
 class ReleaseCodec(Protocol):
     """What a guard signs on this chain family, and how it is packed."""
 

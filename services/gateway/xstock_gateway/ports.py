@@ -208,6 +208,10 @@ class ChainDesk(Protocol):
         """Every reason why the burn would fail now."""
         ...
 
+    async def check_recipient(self, asset: AssetId, recipient: Address32) -> Sequence[CheckResult]:
+        """Every reason why a release to this account of the chain would fail now."""
+        ...
+
     async def build(self, request: BurnRequest, *, expires: int) -> UnsignedBurn:
         """The transactions to sign."""
         ...

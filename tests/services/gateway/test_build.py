@@ -6,10 +6,17 @@ from dataclasses import replace
 import pytest
 
 from tests.builders import SHARE, TSLAX, an_address
-from tests.services.gateway.world import HOLDER, GatewayWorld, a_burn_wanted, text_of
+from tests.services.gateway.world import (
+    HOLDER,
+    EvmSpeakingBuilder,
+    GatewayWorld,
+    a_burn_wanted,
+    text_of,
+)
 from xstock_chains.fake.state import AssetRules
-from xstock_chains.ports import BurnRequest
-from xstock_core.ids import AssetId, Domain
+from xstock_chains.ports import BurnRequest, CheckResult
+from xstock_core.ids import Address32, AssetId, Domain
+from xstock_gateway.adapters.desk import FamilyDesk
 from xstock_gateway.handlers import build as building
 from xstock_gateway.refusals import ApiRefused
 from xstock_runtime.clock import VirtualClock
@@ -246,4 +253,24 @@ async def test_redemption__once_open__carries_the_custody_reference() -> None:
         request_id="9b2c3d4e-0000-4000-8000-000000000001", destination="custody", recipient="0x12"
     )
     with pytest.raises(ApiRefused, match="32 bytes in hex"):
+        await world.build.build(another)
+
+
+async def test_burn__the_destination_would_refuse_the_recipient__is_not_built() -> None:
+    """F18: what only the destination can tell of an address is asked before the tokens are gone."""
+
+    class Refusing(EvmSpeakingBuilder):
+        """A chain on which the recipient is a mint."""
+
+        async def check_recipient(self, asset: AssetId, recipient: Address32) -> list[CheckResult]:
+            return [CheckResult("recipient", False, "a wallet", "a mint", "give a wallet")]
+
+    world = GatewayWorld()
+    assert (await world.build.build(a_burn_wanted())).burn.payload
+    for chain, desk in world.desks.items():
+        if chain is not Domain.ETHEREUM:
+            assert isinstance(desk, FamilyDesk)
+            world.desks[chain] = replace(desk, builder=Refusing(world.nodes[chain]))
+    another = a_burn_wanted(request_id="9b2c3d4e-0000-4000-8000-000000000002")
+    with pytest.raises(ApiRefused, match="found a mint, needs a wallet"):
         await world.build.build(another)

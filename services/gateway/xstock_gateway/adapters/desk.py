@@ -8,6 +8,7 @@ from xstock_chains.ports import (
     BurnRequest,
     ChainReader,
     CheckResult,
+    RecipientCheck,
     UnsignedBurn,
 )
 from xstock_chains.text import parse_tx, show_tx
@@ -28,6 +29,12 @@ class FamilyDesk:
     async def check(self, request: BurnRequest) -> Sequence[CheckResult]:
         """Every reason why the burn would fail now."""
         return await self.builder.check(request)
+
+    async def check_recipient(self, asset: AssetId, recipient: Address32) -> Sequence[CheckResult]:
+        """What the chain's own builder finds; nothing where its addresses say all there is."""
+        if isinstance(self.builder, RecipientCheck):
+            return await self.builder.check_recipient(asset, recipient)
+        return ()
 
     async def build(self, request: BurnRequest, *, expires: int) -> UnsignedBurn:
         """The transactions to sign."""

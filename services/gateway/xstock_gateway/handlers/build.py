@@ -98,11 +98,18 @@ class BuildHandler:
         built = await self._build(wanted, self._request(wanted))
         return self._again(await self.store.keep_built(built), wanted)
 
+    async def _check_recipient(self, request: BurnRequest) -> Sequence[CheckResult]:
+        """The destination's own look at the recipient; custody has no chain to ask."""
+        there = self.desks.get(request.destination)
+        if there is None:
+            return ()
+        return await there.check_recipient(request.asset, request.recipient)
+
     async def _build(self, wanted: BurnWanted, request: BurnRequest) -> BuiltBurn:
         desk = self.desks[request.source]
         expires = self.clock.unix_ms() // 1000 + EXPIRES_SECONDS
         try:
-            checks = await desk.check(request)
+            checks = [*await desk.check(request), *await self._check_recipient(request)]
             _refuse_failed(checks)
             multiplier = await desk.multiplier(request.asset)
             burn = await desk.build(request, expires=expires)
