@@ -13,6 +13,7 @@ from typing import Final, Self
 from nacl.signing import SigningKey
 from pytoniq_core.boc.cell import Cell
 
+from xstock_chains.keyfile import secret_of_file, secret_of_hex
 from xstock_chains.ports import PreparedTx, SignedTx
 from xstock_chains.ton.cells import boc_of, external_message, normalised_hash
 from xstock_chains.ton.wallets import highload_body, highload_wallet, v4_body, v4_wallet
@@ -37,20 +38,12 @@ class LocalSigner:
     @classmethod
     def from_hex(cls, text: str) -> Self:
         """A key from 64 hexadecimal digits, with or without 0x; raises Fatal."""
-        digits = text.strip().removeprefix("0x")
-        try:
-            return cls(bytes.fromhex(digits))
-        except ValueError:
-            raise Fatal("KEY_INVALID", "the key is not 64 hexadecimal digits; check it") from None
+        return cls(secret_of_hex(text))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
         """A key from a file that holds its hexadecimal digits; raises Fatal."""
-        try:
-            return cls.from_hex(path.read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
-            text = f"cannot read the key file {path.name}; check the path and its rights"
-            raise Fatal("KEY_UNREADABLE", text, {"file": path.name}) from None
+        return cls(secret_of_file(path))
 
     def __repr__(self) -> str:
         return f"LocalSigner({self._identity.hex()})"
