@@ -1,37 +1,16 @@
-"""Which node serves a local chain: one engine per family, all of the same shape."""
+"""Which node serves a local chain: one engine per family."""
 
 from pathlib import Path
-from typing import Protocol
 
 from xstock_devnet.engines.anvil import AnvilNode
+from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.solana import SolanaNode
 from xstock_devnet.engines.ton import TonNode
 from xstock_devnet.engines.tron import TronNode
 from xstock_devnet.plan import LocalChain
-from xstock_devnet.processes import ChildProcess
 
 
-class ChainNode(Protocol):
-    """A local chain in a process of its own."""
-
-    child: ChildProcess
-    port: int
-
-    @property
-    def url(self) -> str:
-        """The address of its public API."""
-        ...
-
-    async def start(self) -> None:
-        """Start and return once the chain answers."""
-        ...
-
-    async def stop(self) -> None:
-        """Stop the chain."""
-        ...
-
-
-def chain_node(chain: LocalChain, folder: Path) -> ChainNode:
+def chain_node(chain: LocalChain, folder: Path) -> LocalNode:
     """The node of this chain, not yet started."""
     match chain.family:
         case "evm":

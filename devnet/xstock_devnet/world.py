@@ -20,7 +20,7 @@ from xstock_chains.families import Family
 from xstock_chains.profiles import Purpose, open_account, open_signer
 from xstock_chains.registry import Registry, load_registry
 from xstock_core.ids import Address32
-from xstock_devnet.chain_nodes import ChainNode, chain_node
+from xstock_devnet.chain_nodes import chain_node
 from xstock_devnet.chain_setup import (
     ChainSetup,
     deploy_chain,
@@ -31,6 +31,7 @@ from xstock_devnet.chain_setup import (
 from xstock_devnet.custodian import CUSTODY_FILE, KEY_ID
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.engines.kafka import KafkaBroker
+from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.engines.postgres import DEV_PASSWORD, PostgresServer
 from xstock_devnet.plan import (
@@ -107,7 +108,7 @@ class World:
     kafka_bootstrap: str = ""
     """A Kafka that somebody else runs; empty means one of our own."""
     supervisor: Supervisor = field(default_factory=Supervisor)
-    nodes: dict[str, ChainNode] = field(default_factory=dict)
+    nodes: dict[str, LocalNode] = field(default_factory=dict)
     setups: dict[str, ChainSetup] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     openings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
@@ -188,7 +189,7 @@ class World:
         for chain in self.chains:
             if chain.name not in outside:
                 self.nodes[chain.name] = chain_node(chain, self.folder / "chains")
-        engines: list[PostgresServer | KafkaBroker | ChainNode] = [self.postgres]
+        engines: list[PostgresServer | KafkaBroker | LocalNode] = [self.postgres]
         if not self.kafka_bootstrap:
             engines.append(self.kafka)
             self.kafka_bootstrap = self.kafka.bootstrap

@@ -10,18 +10,15 @@ import platform
 import shutil
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from eth_account import Account
 
+from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.processes import ChildProcess, ProcessFailed, tcp_open
 from xstock_devnet.settings import PROJECT_ROOT
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
-START_TIMEOUT_SECONDS = 30
-STOP_TIMEOUT_SECONDS = 15
 
 
 def dev_private_key(index: int) -> str:
@@ -50,12 +47,14 @@ def anvil_binary(root: Path = PROJECT_ROOT) -> Path:
     return Path(found)
 
 
-class AnvilNode:
+class AnvilNode(LocalNode):
     """One local chain on one port; `start` after `stop` or `kill9` comes back on the same port.
 
     `block_seconds` None mines a block per transaction. `state_file` makes the chain survive a
     polite stop (anvil writes it on exit, and every second while it runs).
     """
+
+    label = "anvil"
 
     def __init__(
         self,
@@ -70,13 +69,12 @@ class AnvilNode:
         state_file: Path | None = None,
         extra: tuple[str, ...] = (),
     ) -> None:
-        self.folder = folder
         self.chain_id = chain_id
-        self.port = port or free_ports(1)[0]
-        self.child = ChildProcess(
+        port = port or free_ports(1)[0]
+        child = ChildProcess(
             name,
             (
-                *(str(anvil_binary()), "--host", "127.0.0.1", "--port", str(self.port)),
+                *(str(anvil_binary()), "--host", "127.0.0.1", "--port", str(port)),
                 *("--chain-id", str(chain_id), "--slots-in-an-epoch", str(slots_in_an_epoch)),
                 *("--accounts", str(accounts), "--mnemonic", DEV_MNEMONIC, "--silent"),
                 *("--cache-path", str(folder / "cache")),
@@ -86,40 +84,4 @@ class AnvilNode:
             ),
             log_file=folder / f"{name}.log",
         )
-
-    @property
-    def url(self) -> str:
-        """The JSON-RPC address."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        """Start the chain."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the chain."""
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start and return once the chain answers."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.child.start()
-        await self.child.wait_until(
-            tcp_open(self.port),
-            waiting_for=f"anvil to answer on port {self.port}",
-            timeout_seconds=START_TIMEOUT_SECONDS,
-        )
-
-    async def stop(self) -> None:
-        """Stop the chain politely; without a `state_file` it forgets everything."""
-        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS)
-
-    async def kill9(self) -> None:
-        """Kill the chain."""
-        await self.child.kill9()
+        super().__init__(child, folder, port, tcp_open(port))

@@ -7,22 +7,20 @@ key whose seed is development key 0 (`dev_private_key(0)`), public and worth not
 
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.processes import ChildProcess, http_health
 
-START_TIMEOUT_SECONDS = 30
-STOP_TIMEOUT_SECONDS = 15
 
-
-class SolanaNode:
+class SolanaNode(LocalNode):
     """One local chain on one port; `start` after `stop` or `kill9` comes back on the same port.
 
     `final_blocks` is how far `finalized` lags behind the newest block; `skip_every` leaves out each
     so many slots (0: none); without `automine` blocks are made by the control API alone.
     """
+
+    label = "the Solana chain"
 
     def __init__(
         self,
@@ -36,12 +34,11 @@ class SolanaNode:
         skip_every: int = 0,
         extra: tuple[str, ...] = (),
     ) -> None:
-        self.folder = folder
-        self.port = port or free_ports(1)[0]
-        self.child = ChildProcess(
+        port = port or free_ports(1)[0]
+        child = ChildProcess(
             name,
             (
-                *(sys.executable, "-m", "xstock_devnet.solana", "--port", str(self.port)),
+                *(sys.executable, "-m", "xstock_devnet.solana", "--port", str(port)),
                 *("--block-ms", str(block_ms), "--final-blocks", str(final_blocks)),
                 *(("--skip-every", str(skip_every)) if skip_every else ()),
                 *(() if automine else ("--no-automine",)),
@@ -49,40 +46,4 @@ class SolanaNode:
             ),
             log_file=folder / f"{name}.log",
         )
-
-    @property
-    def url(self) -> str:
-        """The JSON-RPC address; the control API is below it at `/devnet/<command>`."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        """Start the chain."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the chain."""
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start and return once the chain answers."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.child.start()
-        await self.child.wait_until(
-            http_health(f"{self.url}/health"),
-            waiting_for=f"the local Solana to answer on port {self.port}",
-            timeout_seconds=START_TIMEOUT_SECONDS,
-        )
-
-    async def stop(self) -> None:
-        """Stop the chain politely; it forgets everything."""
-        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS)
-
-    async def kill9(self) -> None:
-        """Kill the chain."""
-        await self.child.kill9()
+        super().__init__(child, folder, port, http_health(f"http://127.0.0.1:{port}/health"))

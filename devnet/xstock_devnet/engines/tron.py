@@ -6,25 +6,26 @@ killed one forgets everything. The faucet and deployer is the first development 
 
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.processes import ChildProcess, ProcessFailed, tcp_open
 
-START_TIMEOUT_SECONDS = 60
-STOP_TIMEOUT_SECONDS = 15
 COMMAND_TIMEOUT_SECONDS = 60
 
 
-class TronNode:
+class TronNode(LocalNode):
     """One local Tron chain on one port; `start` after `stop` or `kill9` begins a new chain there.
 
     `final_blocks` is how many blocks the solidified head lags; `automine` off makes blocks only
     by the `mine` command.
     """
+
+    label = "the Tron chain"
+    start_timeout_seconds = 60.0
 
     def __init__(
         self,
@@ -36,55 +37,18 @@ class TronNode:
         port: int | None = None,
         automine: bool = True,
     ) -> None:
-        self.folder = folder
-        self.port = port or free_ports(1)[0]
-        self.child = ChildProcess(
+        port = port or free_ports(1)[0]
+        child = ChildProcess(
             name,
             (
-                *(sys.executable, "-m", "xstock_devnet.tron", "--port", str(self.port)),
+                *(sys.executable, "-m", "xstock_devnet.tron", "--port", str(port)),
                 *("--block-ms", str(block_ms), "--final-blocks", str(final_blocks)),
                 *("--folder", str(folder / name)),
                 *(() if automine else ("--no-automine",)),
             ),
             log_file=folder / f"{name}.log",
         )
-
-    @property
-    def url(self) -> str:
-        """The base address under which /wallet, /walletsolidity and /jsonrpc are served."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        """Start the chain."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the chain."""
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start and return once the chain answers."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.child.start()
-        await self.child.wait_until(
-            tcp_open(self.port),
-            waiting_for=f"the Tron chain to answer on port {self.port}",
-            timeout_seconds=START_TIMEOUT_SECONDS,
-        )
-
-    async def stop(self) -> None:
-        """Stop the chain and its anvil; everything is forgotten."""
-        await self.child.terminate(grace_seconds=STOP_TIMEOUT_SECONDS)
-
-    async def kill9(self) -> None:
-        """Kill the chain and its anvil."""
-        await self.child.kill9()
+        super().__init__(child, folder, port, tcp_open(port))
 
     async def command(self, name: str, **body: Any) -> dict[str, Any]:
         """Send a control command; raises ProcessFailed with the chain's words if it refuses."""
