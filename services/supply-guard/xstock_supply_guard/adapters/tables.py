@@ -349,3 +349,6 @@ TABLES = (
     JournalRow,
     EvidenceRow,
 )
+
+TABLES_0002: tuple[type[GuardTable], ...] = ()
+"""What migration 0002 adds: a database of 0001 has everything above."""
