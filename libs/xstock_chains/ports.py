@@ -9,6 +9,7 @@ these ports (`Quorum`, `Metered`), not code inside adapters.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from xstock_core.ids import Address32, AssetId, Domain
@@ -277,6 +278,45 @@ class DeploymentOrder:
     """The relayer's account, where the deployment itself names it (Solana's lane key)."""
 
 
+@dataclass(frozen=True, slots=True)
+class PauseState:
+    """Whether a chain's bridge (`asset` None) or one of its assets is paused, by its latest block.
+
+    An asset is stopped by its own pause and by its bridge's; this says its own alone.
+    """
+
+    asset: AssetId | None
+    paused: bool
+    until: int | None = None
+    """Unix seconds at which it ends by itself; None: not before it is lifted, or not paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSet:
+    """Who signs releases on a chain: public identities in the family's bytes, M of them."""
+
+    identities: tuple[bytes, ...]
+    threshold: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAct:
+    """One thing that was done to a chain, is done already, or waits: `detail` says for what.
+
+    WAITING names who must act or the Unix seconds and UTC time from which it can go on.
+    """
+
+    name: str
+    state: StepState
+    detail: str = ""
+    tx: str = ""
+    """The transaction in the chain's own text, once it is known to have succeeded."""
+    until: int | None = None
+    """Unix seconds: of WAITING when it can go on, of a pause when it ends; None: unknown or never.
+    """
+
+
 class ChainReader(Protocol):
     """Reads one chain; every answer is final by that chain's own rule unless it says not."""
 
@@ -450,6 +490,56 @@ class ChainAdmin(Protocol):
 
     async def self_test(self) -> SelfTest:
         """Chain id, genesis, code hash, decimals, roles, capability, counters."""
+        ...
+
+
+class ChainOffice(Protocol):
+    """What a person with a key may do to one chain by hand: stop it, let it go, change its guards.
+
+    Talks to one node and nothing else, so that it works while guards, Kafka and gateway are down.
+    Every method looks first and is safe to repeat: what holds already is ALREADY and sends
+    nothing. An act that is DONE was seen in a block, successful. Raises InvalidMessage
+    KEY_MAY_NOT (names the key and who may), PAUSE_COOLDOWN (says until when), ASSET_UNKNOWN,
+    GUARD_SET_REFUSED and GUARD_EPOCH_UNEXPECTED before anything is sent, ACT_REFUSED with the
+    chain's own reason; Ambiguous when what was sent was not seen in time; Transient when the node
+    is away.
+    """
+
+    async def pause_states(self) -> Sequence[PauseState]:
+        """The whole bridge first (where the chain has such a pause), then every asset."""
+        ...
+
+    async def pause(self, assets: Sequence[AssetId] | None = None) -> Sequence[AdminAct]:
+        """Stop releases and burns to other chains, of these assets or of everything (None).
+
+        The agent's key, or where the chain knows it any one guard's. Not stopped: redemptions
+        where a contract can tell them apart, and CANCEL.
+        """
+        ...
+
+    async def confirm_pause(
+        self, guard_keys: Sequence[Path], assets: Sequence[AssetId] | None = None
+    ) -> Sequence[AdminAct]:
+        """M guards make a pause last until it is lifted; ALREADY where a pause has no end."""
+        ...
+
+    async def unpause(self, assets: Sequence[AssetId] | None = None) -> Sequence[AdminAct]:
+        """Lift pauses with the admin's key; WAITING while the chain's delay runs: run it again."""
+        ...
+
+    async def guard_set(self) -> GuardSet:
+        """Whose signatures the chain accepts now."""
+        ...
+
+    def rotate(
+        self, new: GuardSet, guard_keys: Sequence[Path] = (), *, dry_run: bool = False
+    ) -> AsyncIterator[AdminAct]:
+        """Bring in a guard set whose epoch is the present one + 1: propose, wait, apply.
+
+        With the admin's key; `guard_keys` are present guards' where their signatures are needed.
+        Ends after a WAITING act: run it again later, it goes on where it stopped. A dry run yields
+        PLANNED for what it would do and sends nothing.
+        """
         ...
 
 

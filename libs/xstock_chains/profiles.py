@@ -18,6 +18,7 @@ from xstock_chains.families import Family
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Deployment,
@@ -29,7 +30,7 @@ from xstock_chains.ports import (
 from xstock_chains.quorum import Quorum
 from xstock_chains.registry import InvalidRegistry, Registry
 from xstock_core.ids import Address32, Domain
-from xstock_runtime.clock import Clock
+from xstock_runtime.clock import Clock, SystemClock
 
 T = TypeVar("T")
 GWEI: Final = 10**9
@@ -216,6 +217,24 @@ def open_admin(
     family = _family(registry, chain, [url])
     admin = _doors(family).admin(registry, chain, url, timeout_seconds)
     return Opened[ChainAdmin](admin, (admin.aclose,))
+
+
+def open_office(
+    registry: Registry,
+    chain: Domain | str,
+    url: str,
+    key_file: Path | None,
+    timeout_seconds: float = 10.0,
+    *,
+    clock: Clock | None = None,
+) -> Opened[ChainOffice]:
+    """Pauses and guard rotation on one chain over one node, with the agent's, the admin's or a
+    guard's key; without a key it only looks. Raises Fatal for a key that cannot be used."""
+    family = _family(registry, chain, [url])
+    office = _doors(family).office(
+        registry, chain, url, key_file, timeout_seconds, clock or SystemClock()
+    )
+    return Opened[ChainOffice](office, (office.aclose,))
 
 
 def open_holder(
