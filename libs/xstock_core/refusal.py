@@ -48,6 +48,7 @@ class Reason(StrEnum):
     AMOUNT_BELOW_MINIMUM = "AMOUNT_BELOW_MINIMUM"
     RECIPIENT_INVALID = "RECIPIENT_INVALID"
     CHAIN_BALANCE_NEGATIVE = "CHAIN_BALANCE_NEGATIVE"
+    ASSET_NOT_OPEN = "ASSET_NOT_OPEN"
     COLLATERAL_UNKNOWN = "COLLATERAL_UNKNOWN"
     COLLATERAL_STALE = "COLLATERAL_STALE"
     CAP_EXCEEDED = "CAP_EXCEEDED"
@@ -67,6 +68,8 @@ class Reason(StrEnum):
     EPOCH_UNKNOWN = "EPOCH_UNKNOWN"
     DEADLINE_OUT_OF_RANGE = "DEADLINE_OUT_OF_RANGE"
     NOT_GRANTED = "NOT_GRANTED"
+    REDEMPTION_UNPAID = "REDEMPTION_UNPAID"
+    REDEMPTION_REJECTED = "REDEMPTION_REJECTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,9 @@ REASONS: Final[Mapping[Reason, ReasonFacts]] = MappingProxyType(
         Reason.AMOUNT_BELOW_MINIMUM: _park(Who.HOLDER, "The amount is below the route's minimum."),
         Reason.RECIPIENT_INVALID: _park(Who.HOLDER, "This recipient can not receive the asset."),
         Reason.CHAIN_BALANCE_NEGATIVE: _reject("The chain burned more than was released to it."),
+        Reason.ASSET_NOT_OPEN: _hold(
+            Who.OPERATOR, "The asset's supply from before the bridge is not in the books yet."
+        ),
         Reason.COLLATERAL_UNKNOWN: _hold(
             Who.CUSTODIAN, "No attestation of the collateral is known."
         ),
@@ -128,6 +134,12 @@ REASONS: Final[Mapping[Reason, ReasonFacts]] = MappingProxyType(
         Reason.EPOCH_UNKNOWN: _hold(Who.NOBODY, "The guard set's epoch is not the known one."),
         Reason.DEADLINE_OUT_OF_RANGE: _reject("The deadline is outside what may be signed."),
         Reason.NOT_GRANTED: _reject("This guard has not granted this item."),
+        Reason.REDEMPTION_UNPAID: _hold(
+            Who.CUSTODIAN, "Custody has not yet stated that it paid this redemption out."
+        ),
+        Reason.REDEMPTION_REJECTED: _park(
+            Who.NOBODY, "Custody rejected the redemption; the shares flow back to the holder."
+        ),
     }
 )
 
