@@ -12,12 +12,21 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, NewType
 
 from xstock_core.amount import Shares
-from xstock_core.ids import AssetId, Domain, InvalidId, Nonce, parse_domain
+from xstock_core.ids import (
+    AssetId,
+    Domain,
+    InvalidId,
+    Nonce,
+    issue_nonce,
+    nonce_tag,
+    parse_domain,
+)
 from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import BurnFinal, Observation, OrphanBurn, ReleaseFinal
 from xstock_core.release import ExecutionKey
@@ -93,6 +102,7 @@ class EntryKind(StrEnum):
     ISSUE_VOID = "ISSUE_VOID"
     REDEEM_BURN = "REDEEM_BURN"
     REDEEM_PAID = "REDEEM_PAID"
+    REDEEM_REFUND = "REDEEM_REFUND"
     ORPHAN_BURN = "ORPHAN_BURN"
     ORPHAN_REFUND = "ORPHAN_REFUND"
     ORPHAN_WRITE_OFF = "ORPHAN_WRITE_OFF"
@@ -250,6 +260,9 @@ def _entry_of_burn(message: TransferMessage) -> Entry:
 def _entries_of_release(release: ReleaseFinal) -> tuple[Entry, ...]:
     ref = _reference(release.destination, release.source, release.nonce)
     asset, amount, target = release.asset, release.amount, supply(release.destination)
+    if release.source is Domain.CUSTODY and not _is_issue(asset, release.nonce):
+        kind = EntryKind.REDEEM_REFUND
+        return (make_entry(kind, asset, UNPAID_REDEMPTION, target, amount, ref),)
     if release.source is Domain.CUSTODY:
         reserve = make_entry(EntryKind.ISSUE_RESERVE, asset, CUSTODY, OPEN_ISSUANCE, amount, ref)
         issued = make_entry(EntryKind.ISSUE_RELEASE, asset, OPEN_ISSUANCE, target, amount, ref)
@@ -257,6 +270,16 @@ def _entries_of_release(release: ReleaseFinal) -> tuple[Entry, ...]:
     if release.source is release.destination:
         return (make_entry(EntryKind.ORPHAN_REFUND, asset, ORPHANED, target, amount, ref),)
     return (make_entry(EntryKind.RELEASE, asset, IN_FLIGHT, target, amount, ref),)
+
+
+@lru_cache(maxsize=4096)
+def _issue_tag(asset: AssetId) -> bytes:
+    return nonce_tag(issue_nonce(asset, 1))
+
+
+def _is_issue(asset: AssetId, nonce: Nonce) -> bool:
+    """Custody mints for its issuer's orders, and once more for a redemption that it rejected."""
+    return nonce_tag(nonce) == _issue_tag(asset)
 
 
 def orphan_reference(chain: Domain, nonce: Nonce) -> bytes:

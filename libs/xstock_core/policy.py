@@ -143,6 +143,17 @@ def check_screening(context: Context, claim: Claim) -> Verdict:
     return refuse(Reason.SCREENED, address=min(listed).hex()) if listed else GRANTED
 
 
+def check_open(context: Context, claim: Claim) -> Verdict:
+    """INV-16: what a token had before the bridge must be in the books before any of it moves.
+
+    A holder's burn would look like money from nowhere, and an issuance would bury the difference.
+    """
+    opened = context.assets[claim.message.asset].opened
+    if opened is None:
+        return refuse(Reason.SUPPLY_UNKNOWN)
+    return GRANTED if opened else refuse(Reason.ASSET_NOT_OPEN)
+
+
 def check_chain_balance(context: Context, claim: Claim) -> Verdict:
     """INV-05: no chain burns more of an asset than was issued and released to it.
 
@@ -290,6 +301,7 @@ POLICIES: Final[tuple[Policy, ...]] = (
     check_route,
     check_recipient,
     check_screening,
+    check_open,
     check_chain_balance,
     check_supply,
     check_collateral,

@@ -111,6 +111,14 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Delay:
+    """Amounts from `from_shares` wait `seconds` after their burn's final block."""
+
+    from_shares: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A corporate action: from `opens` to `closes` (Unix seconds) nothing of the asset moves.
 
@@ -139,6 +147,8 @@ class AssetView:
     attestation_age_max: int
     margin_bps: int = 0
     drift: bool | None = False
+    opened: bool | None = True
+    """False while supply from before the bridge is not booked; None while nobody has looked."""
     windows: tuple[Window, ...] = ()
     issuance: IssueSequence | None = None
     forbidden_recipients: frozenset[tuple[Domain, Address32]] = frozenset()

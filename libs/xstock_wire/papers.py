@@ -1,4 +1,4 @@
-"""Signing papers with a key on this machine: attestations, issuance orders, voids.
+"""Signing papers with a key on this machine: attestations, orders, rejections, openings.
 
 For the command line, for local chains and for tests. Who checks a paper is the guard, with code
 of its own (`xstock_supply_guard.adapters.signatures`): signer and verifier share only the digest.
@@ -18,6 +18,8 @@ from xstock_wire.v1 import common_pb2
 ATTESTATION = "attestation"
 ISSUE_ORDER = "issue-order"
 ISSUE_VOID = "issue-void"
+REDEMPTION_REJECTION = "redemption-rejection"
+OPENING = "opening"
 
 
 @dataclass(frozen=True, slots=True)

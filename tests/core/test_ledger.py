@@ -21,7 +21,7 @@ from tests.builders import (
     opened,
 )
 from xstock_core.amount import Shares
-from xstock_core.ids import Domain, InvalidId
+from xstock_core.ids import Domain, InvalidId, custody_bridge
 from xstock_core.invariants import (
     InvariantId,
     InvariantViolation,
@@ -53,6 +53,7 @@ from xstock_core.ledger import (
 )
 from xstock_core.message import Kind
 from xstock_core.observation import Observation
+from xstock_core.refund import refund_of
 from xstock_core.release import key_of
 from xstock_core.reservation import (
     CancelProof,
@@ -64,6 +65,7 @@ from xstock_core.reservation import (
     reserve,
     void,
 )
+from xstock_runtime.hashing import keccak256
 
 MESSAGE = a_message()
 BURN, RELEASE = a_burn(MESSAGE), a_release(MESSAGE)
@@ -152,6 +154,28 @@ def test_redemption__is_exposure_until_it_is_paid() -> None:
     assert (burned[TSLAX, UNPAID_REDEMPTION], exposure(burned, TSLAX)) == (SHARE, 300 * SHARE)
     paid, _ = post_all(burned, frozenset(), [entry_of_redemption_paid(redeem)])
     assert (paid[TSLAX, UNPAID_REDEMPTION], exposure(paid, TSLAX)) == (0, 299 * SHARE)
+
+
+def test_redeem_rejected__its_refund_closes_it__and_exposure_stays() -> None:
+    """A release from custody that is no issuance gives a rejected redemption back."""
+    redeem = a_message(kind=Kind.REDEEM, destination=Domain.CUSTODY)
+    refund = refund_of(redeem, custody_bridge(keccak256), keccak256)
+    balances, opening = opened()
+    burned, booked = post_all(balances, frozenset(), entries_of(a_burn(redeem)))
+    back, returned = post_all(burned, frozenset(), entries_of(a_release(refund)))
+    assert [entry.kind for entry in returned] == [EntryKind.REDEEM_REFUND]
+    assert back[TSLAX, UNPAID_REDEMPTION] == 0
+    assert chain_supply(back, TSLAX, Domain.ETHEREUM) == 100 * SHARE
+    assert exposure(back, TSLAX) == exposure(burned, TSLAX) == 300 * SHARE
+    assert conserved(back, [*opening, *booked, *returned])
+
+
+def test_release_from_custody__under_an_order_number__is_an_issuance_of_that_asset_alone() -> None:
+    issue = a_release(an_issue())
+    kinds = [entry.kind for entry in entries_of(issue)]
+    assert kinds == [EntryKind.ISSUE_RESERVE, EntryKind.ISSUE_RELEASE]
+    foreign = entries_of(replace(issue, asset=NVDAX))
+    assert [entry.kind for entry in foreign] == [EntryKind.REDEEM_REFUND]
 
 
 def test_orphan__is_exposure_until_written_off() -> None:

@@ -220,7 +220,7 @@ class SignedPaper(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """The kind: "attestation", "issue-order", "issue-void"."""
+    """The kind: "attestation", "issue-order", "issue-void", "redemption-rejection", "opening"."""
     paper: _builtins.bytes
     """The serialised paper (papers.proto), exactly as signed."""
     key_id: _builtins.str

@@ -24,17 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bxstock_wire/v1/papers.proto\x12\x0exstock_wire.v1\"\x7f\n\x0b\x41ttestation\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x12\n\nheld_units\x18\x02 \x01(\x04\x12\r\n\x05\x61s_of\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x12\n\nmultiplier\x18\x05 \x01(\t\x12\x18\n\x10multiplier_epoch\x18\x06 \x01(\x04\"z\n\nIssueOrder\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x14\n\x0corder_number\x18\x02 \x01(\x04\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\r\x12\x11\n\trecipient\x18\x04 \x01(\x0c\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\x04\"0\n\tIssueVoid\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x14\n\x0corder_number\x18\x02 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bxstock_wire/v1/papers.proto\x12\x0exstock_wire.v1\"\x8d\x01\n\x0b\x41ttestation\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x12\n\nheld_units\x18\x02 \x01(\x04\x12\r\n\x05\x61s_of\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x12\n\nmultiplier\x18\x05 \x01(\t\x12\x18\n\x10multiplier_epoch\x18\x06 \x01(\x04\x12\x0c\n\x04paid\x18\x07 \x03(\x0c\":\n\x13RedemptionRejection\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Z\n\x0cOpeningChain\x12\r\n\x05\x63hain\x18\x01 \x01(\r\x12\x0e\n\x06shares\x18\x02 \x01(\x04\x12\x15\n\rresidue_units\x18\x03 \x01(\t\x12\x14\n\x0c\x62lock_number\x18\x04 \x01(\x04\"F\n\x07Opening\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12,\n\x06\x63hains\x18\x02 \x03(\x0b\x32\x1c.xstock_wire.v1.OpeningChain\"z\n\nIssueOrder\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x14\n\x0corder_number\x18\x02 \x01(\x04\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\r\x12\x11\n\trecipient\x18\x04 \x01(\x0c\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\x04\"0\n\tIssueVoid\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x14\n\x0corder_number\x18\x02 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'xstock_wire.v1.papers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTESTATION']._serialized_start=47
-  _globals['_ATTESTATION']._serialized_end=174
-  _globals['_ISSUEORDER']._serialized_start=176
-  _globals['_ISSUEORDER']._serialized_end=298
-  _globals['_ISSUEVOID']._serialized_start=300
-  _globals['_ISSUEVOID']._serialized_end=348
+  _globals['_ATTESTATION']._serialized_start=48
+  _globals['_ATTESTATION']._serialized_end=189
+  _globals['_REDEMPTIONREJECTION']._serialized_start=191
+  _globals['_REDEMPTIONREJECTION']._serialized_end=249
+  _globals['_OPENINGCHAIN']._serialized_start=251
+  _globals['_OPENINGCHAIN']._serialized_end=341
+  _globals['_OPENING']._serialized_start=343
+  _globals['_OPENING']._serialized_end=413
+  _globals['_ISSUEORDER']._serialized_start=415
+  _globals['_ISSUEORDER']._serialized_end=537
+  _globals['_ISSUEVOID']._serialized_start=539
+  _globals['_ISSUEVOID']._serialized_end=587
 # @@protoc_insertion_point(module_scope)

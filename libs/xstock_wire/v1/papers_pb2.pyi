@@ -3,8 +3,10 @@
 isort:skip_file
 Papers that people and institutions sign. docs/protocol.md lists each with its signer."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,6 +30,7 @@ class Attestation(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     MULTIPLIER_FIELD_NUMBER: _builtins.int
     MULTIPLIER_EPOCH_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
     asset: _builtins.bytes
     """The asset id, 32 bytes."""
     held_units: _builtins.int
@@ -40,6 +43,10 @@ class Attestation(_message.Message):
     """The multiplier in force, scaled by 10^18, as a decimal string."""
     multiplier_epoch: _builtins.int
     """The number of multiplier changes so far: which epoch the multiplier belongs to."""
+    @_builtins.property
+    def paid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Redemptions paid out since the attestation before: transfer ids, 32 bytes each, at most 100."""
+
     def __init__(
         self,
         *,
@@ -49,14 +56,103 @@ class Attestation(_message.Message):
         sequence: _builtins.int = ...,
         multiplier: _builtins.str = ...,
         multiplier_epoch: _builtins.int = ...,
+        paid: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "asset", b"asset", "held_units", b"held_units", "multiplier", b"multiplier", "multiplier_epoch", b"multiplier_epoch", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "asset", b"asset", "held_units", b"held_units", "multiplier", b"multiplier", "multiplier_epoch", b"multiplier_epoch", "paid", b"paid", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attestation: _TypeAlias = Attestation  # noqa: Y015
+
+@_typing.final
+class RedemptionRejection(_message.Message):
+    """Custody will not pay this redemption: its shares flow back to the burn's refund address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.bytes
+    """The redemption's transfer id, 32 bytes."""
+    reason: _builtins.str
+    """Why, for people; 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedemptionRejection: _TypeAlias = RedemptionRejection  # noqa: Y015
+
+@_typing.final
+class OpeningChain(_message.Message):
+    """What an asset had on one chain when the bridge took it over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    RESIDUE_UNITS_FIELD_NUMBER: _builtins.int
+    BLOCK_NUMBER_FIELD_NUMBER: _builtins.int
+    chain: _builtins.int
+    """Domain number."""
+    shares: _builtins.int
+    """Whole units of 10^-8 share that stood there before anything the bridge's ledger knows of."""
+    residue_units: _builtins.str
+    """What is left over below 10^-8 share, in the token's own units, as a decimal string."""
+    block_number: _builtins.int
+    """The final block at which it was read."""
+    def __init__(
+        self,
+        *,
+        chain: _builtins.int = ...,
+        shares: _builtins.int = ...,
+        residue_units: _builtins.str = ...,
+        block_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "chain", b"chain", "residue_units", b"residue_units", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpeningChain: _TypeAlias = OpeningChain  # noqa: Y015
+
+@_typing.final
+class Opening(_message.Message):
+    """The taking over of an asset that is live already; signed by M guards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    CHAINS_FIELD_NUMBER: _builtins.int
+    asset: _builtins.bytes
+    """The asset id, 32 bytes."""
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpeningChain]:
+        """Every chain of the asset, by rising domain number, those without supply too."""
+
+    def __init__(
+        self,
+        *,
+        asset: _builtins.bytes = ...,
+        chains: _abc.Iterable[Global___OpeningChain] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "chains", b"chains"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opening: _TypeAlias = Opening  # noqa: Y015
 
 @_typing.final
 class IssueOrder(_message.Message):

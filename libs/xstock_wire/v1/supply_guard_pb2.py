@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from xstock_wire.v1 import common_pb2 as xstock__wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!xstock_wire/v1/supply_guard.proto\x12\x0exstock_wire.v1\x1a\x1bxstock_wire/v1/common.proto\"}\n\x05\x43laim\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12!\n\x02tx\x18\x02 \x01(\x0b\x32\x15.xstock_wire.v1.TxRef\x12\x14\n\x0c\x62lock_number\x18\x03 \x01(\x04\x12*\n\x05order\x18\x04 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"?\n\x16ReviewTransfersRequest\x12%\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x15.xstock_wire.v1.Claim\"V\n\x17ReviewTransfersResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12)\n\x08verdicts\x18\x02 \x03(\x0b\x32\x17.xstock_wire.v1.Verdict\"~\n\x08SignItem\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.xstock_wire.v1.ReleaseAction\x12.\n\tauthority\x18\x03 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"\x92\x01\n\x12SignReleaseRequest\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\r\x12\x0e\n\x06\x62ridge\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x04\x12\'\n\x05items\x18\x05 \x03(\x0b\x32\x18.xstock_wire.v1.SignItem\x12\r\n\x05terms\x18\x06 \x01(\x0c\"\x85\x01\n\x13SignReleaseResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12)\n\x08refusals\x18\x05 \x03(\x0b\x32\x17.xstock_wire.v1.Verdict\"L\n\x18SubmitAttestationRequest\x12\x30\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\":\n\x19SubmitAttestationResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x02 \x01(\x04\"\"\n\x10GetLedgerRequest\x12\x0e\n\x06\x61ssets\x18\x01 \x03(\x0c\"\xcd\x01\n\x0b\x43hainSupply\x12\r\n\x05\x63hain\x18\x01 \x01(\r\x12\x0e\n\x06ledger\x18\x02 \x01(\x04\x12\x30\n\x0e\x62ooked_through\x18\x03 \x01(\x0b\x32\x18.xstock_wire.v1.BlockRef\x12\x0f\n\x07reading\x18\x04 \x01(\t\x12\x10\n\x08\x64\x65\x63imals\x18\x05 \x01(\r\x12/\n\rreading_block\x18\x06 \x01(\x0b\x32\x18.xstock_wire.v1.BlockRef\x12\x19\n\x11ledger_at_reading\x18\x07 \x01(\x04\"\xb7\x02\n\x0b\x41ssetLedger\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12+\n\x06\x63hains\x18\x02 \x03(\x0b\x32\x1b.xstock_wire.v1.ChainSupply\x12\x11\n\tin_flight\x18\x03 \x01(\x04\x12\x10\n\x08orphaned\x18\x04 \x01(\x04\x12\x15\n\ropen_issuance\x18\x05 \x01(\x04\x12\x19\n\x11unpaid_redemption\x18\x06 \x01(\x04\x12\x10\n\x08\x65xposure\x18\x07 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x08 \x01(\x04\x12\x1c\n\x14\x61ttestation_sequence\x18\t \x01(\x04\x12\x19\n\x11\x61ttestation_as_of\x18\n \x01(\x04\x12\x0e\n\x06halted\x18\x0b \x01(\t\x12\x12\n\nmultiplier\x18\x0c \x01(\t\x12\x19\n\x11last_order_number\x18\r \x01(\x04\"\x7f\n\x11GetLedgerResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12+\n\x06\x61ssets\x18\x02 \x03(\x0b\x32\x1b.xstock_wire.v1.AssetLedger\x12\x0f\n\x07signing\x18\x03 \x01(\x08\x12\x1a\n\x12not_signing_reason\x18\x04 \x01(\t*f\n\rReleaseAction\x12\x1e\n\x1aRELEASE_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16RELEASE_ACTION_RELEASE\x10\x01\x12\x19\n\x15RELEASE_ACTION_CANCEL\x10\x02\x32\x8c\x03\n\x12SupplyGuardService\x12\x62\n\x0fReviewTransfers\x12&.xstock_wire.v1.ReviewTransfersRequest\x1a\'.xstock_wire.v1.ReviewTransfersResponse\x12V\n\x0bSignRelease\x12\".xstock_wire.v1.SignReleaseRequest\x1a#.xstock_wire.v1.SignReleaseResponse\x12h\n\x11SubmitAttestation\x12(.xstock_wire.v1.SubmitAttestationRequest\x1a).xstock_wire.v1.SubmitAttestationResponse\x12P\n\tGetLedger\x12 .xstock_wire.v1.GetLedgerRequest\x1a!.xstock_wire.v1.GetLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!xstock_wire/v1/supply_guard.proto\x12\x0exstock_wire.v1\x1a\x1bxstock_wire/v1/common.proto\"}\n\x05\x43laim\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12!\n\x02tx\x18\x02 \x01(\x0b\x32\x15.xstock_wire.v1.TxRef\x12\x14\n\x0c\x62lock_number\x18\x03 \x01(\x04\x12*\n\x05order\x18\x04 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"?\n\x16ReviewTransfersRequest\x12%\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x15.xstock_wire.v1.Claim\"V\n\x17ReviewTransfersResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12)\n\x08verdicts\x18\x02 \x03(\x0b\x32\x17.xstock_wire.v1.Verdict\"~\n\x08SignItem\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.xstock_wire.v1.ReleaseAction\x12.\n\tauthority\x18\x03 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"\x92\x01\n\x12SignReleaseRequest\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\r\x12\x0e\n\x06\x62ridge\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x04\x12\'\n\x05items\x18\x05 \x03(\x0b\x32\x18.xstock_wire.v1.SignItem\x12\r\n\x05terms\x18\x06 \x01(\x0c\"\x85\x01\n\x13SignReleaseResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12)\n\x08refusals\x18\x05 \x03(\x0b\x32\x17.xstock_wire.v1.Verdict\"\x7f\n\x18SubmitAttestationRequest\x12\x30\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\x12\x31\n\x0c\x63osignatures\x18\x02 \x03(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"p\n\x19SubmitAttestationResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x02 \x01(\x04\x12\x10\n\x08in_force\x18\x03 \x01(\x08\x12\x12\n\nsignatures\x18\x04 \x01(\r\x12\x0e\n\x06needed\x18\x05 \x01(\r\"H\n\x16SubmitRejectionRequest\x12.\n\trejection\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"+\n\x17SubmitRejectionResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\"?\n\x16ListRedemptionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"I\n\x0eOpenRedemption\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x11\n\tburned_at\x18\x03 \x01(\x04\"g\n\x17ListRedemptionsResponse\x12\x33\n\x0bredemptions\x18\x01 \x03(\x0b\x32\x1e.xstock_wire.v1.OpenRedemption\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12SignOpeningRequest\x12\r\n\x05paper\x18\x01 \x01(\x0c\"W\n\x13SignOpeningResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12.\n\tsignature\x18\x02 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"G\n\x14SubmitOpeningRequest\x12/\n\nsignatures\x18\x01 \x03(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\";\n\x15SubmitOpeningResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12\x10\n\x08\x65xposure\x18\x02 \x01(\x04\"\"\n\x10GetLedgerRequest\x12\x0e\n\x06\x61ssets\x18\x01 \x03(\x0c\"\xcd\x01\n\x0b\x43hainSupply\x12\r\n\x05\x63hain\x18\x01 \x01(\r\x12\x0e\n\x06ledger\x18\x02 \x01(\x04\x12\x30\n\x0e\x62ooked_through\x18\x03 \x01(\x0b\x32\x18.xstock_wire.v1.BlockRef\x12\x0f\n\x07reading\x18\x04 \x01(\t\x12\x10\n\x08\x64\x65\x63imals\x18\x05 \x01(\r\x12/\n\rreading_block\x18\x06 \x01(\x0b\x32\x18.xstock_wire.v1.BlockRef\x12\x19\n\x11ledger_at_reading\x18\x07 \x01(\x04\"\xc5\x02\n\x0b\x41ssetLedger\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12+\n\x06\x63hains\x18\x02 \x03(\x0b\x32\x1b.xstock_wire.v1.ChainSupply\x12\x11\n\tin_flight\x18\x03 \x01(\x04\x12\x10\n\x08orphaned\x18\x04 \x01(\x04\x12\x15\n\ropen_issuance\x18\x05 \x01(\x04\x12\x19\n\x11unpaid_redemption\x18\x06 \x01(\x04\x12\x10\n\x08\x65xposure\x18\x07 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x08 \x01(\x04\x12\x1c\n\x14\x61ttestation_sequence\x18\t \x01(\x04\x12\x19\n\x11\x61ttestation_as_of\x18\n \x01(\x04\x12\x0e\n\x06halted\x18\x0b \x01(\t\x12\x12\n\nmultiplier\x18\x0c \x01(\t\x12\x19\n\x11last_order_number\x18\r \x01(\x04\x12\x0c\n\x04open\x18\x0e \x01(\x08\"\x7f\n\x11GetLedgerResponse\x12\x10\n\x08guard_id\x18\x01 \x01(\t\x12+\n\x06\x61ssets\x18\x02 \x03(\x0b\x32\x1b.xstock_wire.v1.AssetLedger\x12\x0f\n\x07signing\x18\x03 \x01(\x08\x12\x1a\n\x12not_signing_reason\x18\x04 \x01(\t*f\n\rReleaseAction\x12\x1e\n\x1aRELEASE_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16RELEASE_ACTION_RELEASE\x10\x01\x12\x19\n\x15RELEASE_ACTION_CANCEL\x10\x02\x32\x8a\x06\n\x12SupplyGuardService\x12\x62\n\x0fReviewTransfers\x12&.xstock_wire.v1.ReviewTransfersRequest\x1a\'.xstock_wire.v1.ReviewTransfersResponse\x12V\n\x0bSignRelease\x12\".xstock_wire.v1.SignReleaseRequest\x1a#.xstock_wire.v1.SignReleaseResponse\x12h\n\x11SubmitAttestation\x12(.xstock_wire.v1.SubmitAttestationRequest\x1a).xstock_wire.v1.SubmitAttestationResponse\x12P\n\tGetLedger\x12 .xstock_wire.v1.GetLedgerRequest\x1a!.xstock_wire.v1.GetLedgerResponse\x12\x62\n\x0fSubmitRejection\x12&.xstock_wire.v1.SubmitRejectionRequest\x1a\'.xstock_wire.v1.SubmitRejectionResponse\x12\x62\n\x0fListRedemptions\x12&.xstock_wire.v1.ListRedemptionsRequest\x1a\'.xstock_wire.v1.ListRedemptionsResponse\x12V\n\x0bSignOpening\x12\".xstock_wire.v1.SignOpeningRequest\x1a#.xstock_wire.v1.SignOpeningResponse\x12\\\n\rSubmitOpening\x12$.xstock_wire.v1.SubmitOpeningRequest\x1a%.xstock_wire.v1.SubmitOpeningResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'xstock_wire.v1.supply_guard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELEASEACTION']._serialized_start=1600
-  _globals['_RELEASEACTION']._serialized_end=1702
+  _globals['_RELEASEACTION']._serialized_start=2343
+  _globals['_RELEASEACTION']._serialized_end=2445
   _globals['_CLAIM']._serialized_start=82
   _globals['_CLAIM']._serialized_end=207
   _globals['_REVIEWTRANSFERSREQUEST']._serialized_start=209
@@ -47,17 +47,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNRELEASERESPONSE']._serialized_start=640
   _globals['_SIGNRELEASERESPONSE']._serialized_end=773
   _globals['_SUBMITATTESTATIONREQUEST']._serialized_start=775
-  _globals['_SUBMITATTESTATIONREQUEST']._serialized_end=851
-  _globals['_SUBMITATTESTATIONRESPONSE']._serialized_start=853
-  _globals['_SUBMITATTESTATIONRESPONSE']._serialized_end=911
-  _globals['_GETLEDGERREQUEST']._serialized_start=913
-  _globals['_GETLEDGERREQUEST']._serialized_end=947
-  _globals['_CHAINSUPPLY']._serialized_start=950
-  _globals['_CHAINSUPPLY']._serialized_end=1155
-  _globals['_ASSETLEDGER']._serialized_start=1158
-  _globals['_ASSETLEDGER']._serialized_end=1469
-  _globals['_GETLEDGERRESPONSE']._serialized_start=1471
-  _globals['_GETLEDGERRESPONSE']._serialized_end=1598
-  _globals['_SUPPLYGUARDSERVICE']._serialized_start=1705
-  _globals['_SUPPLYGUARDSERVICE']._serialized_end=2101
+  _globals['_SUBMITATTESTATIONREQUEST']._serialized_end=902
+  _globals['_SUBMITATTESTATIONRESPONSE']._serialized_start=904
+  _globals['_SUBMITATTESTATIONRESPONSE']._serialized_end=1016
+  _globals['_SUBMITREJECTIONREQUEST']._serialized_start=1018
+  _globals['_SUBMITREJECTIONREQUEST']._serialized_end=1090
+  _globals['_SUBMITREJECTIONRESPONSE']._serialized_start=1092
+  _globals['_SUBMITREJECTIONRESPONSE']._serialized_end=1135
+  _globals['_LISTREDEMPTIONSREQUEST']._serialized_start=1137
+  _globals['_LISTREDEMPTIONSREQUEST']._serialized_end=1200
+  _globals['_OPENREDEMPTION']._serialized_start=1202
+  _globals['_OPENREDEMPTION']._serialized_end=1275
+  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_start=1277
+  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_end=1380
+  _globals['_SIGNOPENINGREQUEST']._serialized_start=1382
+  _globals['_SIGNOPENINGREQUEST']._serialized_end=1417
+  _globals['_SIGNOPENINGRESPONSE']._serialized_start=1419
+  _globals['_SIGNOPENINGRESPONSE']._serialized_end=1506
+  _globals['_SUBMITOPENINGREQUEST']._serialized_start=1508
+  _globals['_SUBMITOPENINGREQUEST']._serialized_end=1579
+  _globals['_SUBMITOPENINGRESPONSE']._serialized_start=1581
+  _globals['_SUBMITOPENINGRESPONSE']._serialized_end=1640
+  _globals['_GETLEDGERREQUEST']._serialized_start=1642
+  _globals['_GETLEDGERREQUEST']._serialized_end=1676
+  _globals['_CHAINSUPPLY']._serialized_start=1679
+  _globals['_CHAINSUPPLY']._serialized_end=1884
+  _globals['_ASSETLEDGER']._serialized_start=1887
+  _globals['_ASSETLEDGER']._serialized_end=2212
+  _globals['_GETLEDGERRESPONSE']._serialized_start=2214
+  _globals['_GETLEDGERRESPONSE']._serialized_end=2341
+  _globals['_SUPPLYGUARDSERVICE']._serialized_start=2448
+  _globals['_SUPPLYGUARDSERVICE']._serialized_end=3226
 # @@protoc_insertion_point(module_scope)

@@ -259,18 +259,24 @@ class SubmitAttestationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTESTATION_FIELD_NUMBER: _builtins.int
+    COSIGNATURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attestation(self) -> _common_pb2.SignedPaper:
         """kind "attestation"."""
+
+    @_builtins.property
+    def cosignatures(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SignedPaper]:
+        """The very same paper, signed by further attestors."""
 
     def __init__(
         self,
         *,
         attestation: _common_pb2.SignedPaper | None = ...,
+        cosignatures: _abc.Iterable[_common_pb2.SignedPaper] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "cosignatures", b"cosignatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,29 +284,271 @@ Global___SubmitAttestationRequest: _TypeAlias = SubmitAttestationRequest  # noqa
 
 @_typing.final
 class SubmitAttestationResponse(_message.Message):
-    """The attestation that is now in force."""
+    """What became of the attestation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     CAP_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number."""
     cap: _builtins.int
-    """The cap that follows, in units of 10^-8 share."""
+    """The cap that follows once it is in force, in units of 10^-8 share."""
+    in_force: _builtins.bool
+    """Whether enough attestors have signed it."""
+    signatures: _builtins.int
+    """How many distinct attestors have signed this very paper, as far as this guard knows."""
+    needed: _builtins.int
+    """How many are needed."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         cap: _builtins.int = ...,
+        in_force: _builtins.bool = ...,
+        signatures: _builtins.int = ...,
+        needed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "in_force", b"in_force", "needed", b"needed", "sequence", b"sequence", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitAttestationResponse: _TypeAlias = SubmitAttestationResponse  # noqa: Y015
+
+@_typing.final
+class SubmitRejectionRequest(_message.Message):
+    """A rejection to book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REJECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rejection(self) -> _common_pb2.SignedPaper:
+        """kind "redemption-rejection", signed by a custodian's key."""
+
+    def __init__(
+        self,
+        *,
+        rejection: _common_pb2.SignedPaper | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRejectionRequest: _TypeAlias = SubmitRejectionRequest  # noqa: Y015
+
+@_typing.final
+class SubmitRejectionResponse(_message.Message):
+    """The rejection is booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARD_ID_FIELD_NUMBER: _builtins.int
+    guard_id: _builtins.str
+    """The guard's id."""
+    def __init__(
+        self,
+        *,
+        guard_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guard_id", b"guard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRejectionResponse: _TypeAlias = SubmitRejectionResponse  # noqa: Y015
+
+@_typing.final
+class ListRedemptionsRequest(_message.Message):
+    """Which redemptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 100, 1,000 at most."""
+    page_token: _builtins.str
+    """What the answer before gave; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRedemptionsRequest: _TypeAlias = ListRedemptionsRequest  # noqa: Y015
+
+@_typing.final
+class OpenRedemption(_message.Message):
+    """A redemption that waits for custody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    BURNED_AT_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.bytes
+    """The transfer id."""
+    message: _builtins.bytes
+    """The 179-byte message: asset, amount and the custody account reference (its recipient)."""
+    burned_at: _builtins.int
+    """Time of the burn's final block, Unix seconds."""
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.bytes = ...,
+        message: _builtins.bytes = ...,
+        burned_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_at", b"burned_at", "message", b"message", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenRedemption: _TypeAlias = OpenRedemption  # noqa: Y015
+
+@_typing.final
+class ListRedemptionsResponse(_message.Message):
+    """A page of redemptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDEMPTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def redemptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenRedemption]:
+        """By transfer id."""
+
+    def __init__(
+        self,
+        *,
+        redemptions: _abc.Iterable[Global___OpenRedemption] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "redemptions", b"redemptions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRedemptionsResponse: _TypeAlias = ListRedemptionsResponse  # noqa: Y015
+
+@_typing.final
+class SignOpeningRequest(_message.Message):
+    """An opening to sign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAPER_FIELD_NUMBER: _builtins.int
+    paper: _builtins.bytes
+    """The serialised Opening."""
+    def __init__(
+        self,
+        *,
+        paper: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paper", b"paper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignOpeningRequest: _TypeAlias = SignOpeningRequest  # noqa: Y015
+
+@_typing.final
+class SignOpeningResponse(_message.Message):
+    """This guard's signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARD_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    guard_id: _builtins.str
+    """The guard's id."""
+    @_builtins.property
+    def signature(self) -> _common_pb2.SignedPaper:
+        """The paper, kind "opening", signed under the guard's id."""
+
+    def __init__(
+        self,
+        *,
+        guard_id: _builtins.str = ...,
+        signature: _common_pb2.SignedPaper | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guard_id", b"guard_id", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignOpeningResponse: _TypeAlias = SignOpeningResponse  # noqa: Y015
+
+@_typing.final
+class SubmitOpeningRequest(_message.Message):
+    """An opening with its signatures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SignedPaper]:
+        """The same paper, each signed by another guard."""
+
+    def __init__(
+        self,
+        *,
+        signatures: _abc.Iterable[_common_pb2.SignedPaper] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signatures", b"signatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitOpeningRequest: _TypeAlias = SubmitOpeningRequest  # noqa: Y015
+
+@_typing.final
+class SubmitOpeningResponse(_message.Message):
+    """The opening is booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARD_ID_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    guard_id: _builtins.str
+    """The guard's id."""
+    exposure: _builtins.int
+    """The asset's exposure after it, in units of 10^-8 share."""
+    def __init__(
+        self,
+        *,
+        guard_id: _builtins.str = ...,
+        exposure: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposure", b"exposure", "guard_id", b"guard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitOpeningResponse: _TypeAlias = SubmitOpeningResponse  # noqa: Y015
 
 @_typing.final
 class GetLedgerRequest(_message.Message):
@@ -397,6 +645,7 @@ class AssetLedger(_message.Message):
     HALTED_FIELD_NUMBER: _builtins.int
     MULTIPLIER_FIELD_NUMBER: _builtins.int
     LAST_ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
     asset: _builtins.bytes
     """The asset id."""
     in_flight: _builtins.int
@@ -421,6 +670,8 @@ class AssetLedger(_message.Message):
     """The multiplier of the attestation in force, scaled by 10^18, decimal string."""
     last_order_number: _builtins.int
     """The last issue order number that is reserved or closed."""
+    open: _builtins.bool
+    """True when the asset may be bridged: it has entries of its own, or no chain shows any supply."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainSupply]:
         """Supply per chain."""
@@ -441,10 +692,11 @@ class AssetLedger(_message.Message):
         halted: _builtins.str = ...,
         multiplier: _builtins.str = ...,
         last_order_number: _builtins.int = ...,
+        open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "halted", b"halted", "in_flight", b"in_flight", "last_order_number", b"last_order_number", "multiplier", b"multiplier", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "halted", b"halted", "in_flight", b"in_flight", "last_order_number", b"last_order_number", "multiplier", b"multiplier", "open", b"open", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

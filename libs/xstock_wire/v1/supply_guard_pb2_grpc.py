@@ -55,6 +55,26 @@ class SupplyGuardServiceStub:
                 request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.SerializeToString,
                 response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.FromString,
                 _registered_method=True)
+        self.SubmitRejection = channel.unary_unary(
+                '/xstock_wire.v1.SupplyGuardService/SubmitRejection',
+                request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionResponse.FromString,
+                _registered_method=True)
+        self.ListRedemptions = channel.unary_unary(
+                '/xstock_wire.v1.SupplyGuardService/ListRedemptions',
+                request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsResponse.FromString,
+                _registered_method=True)
+        self.SignOpening = channel.unary_unary(
+                '/xstock_wire.v1.SupplyGuardService/SignOpening',
+                request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningResponse.FromString,
+                _registered_method=True)
+        self.SubmitOpening = channel.unary_unary(
+                '/xstock_wire.v1.SupplyGuardService/SubmitOpening',
+                request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningResponse.FromString,
+                _registered_method=True)
 
 
 class SupplyGuardServiceServicer:
@@ -89,6 +109,34 @@ class SupplyGuardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitRejection(self, request, context):
+        """Take custody's refusal to pay a redemption.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRedemptions(self, request, context):
+        """Redemptions that this guard has booked and that are neither paid nor rejected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignOpening(self, request, context):
+        """Sign the opening of an asset, if this guard's own books say the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitOpening(self, request, context):
+        """Take an opening that M guards have signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SupplyGuardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +159,26 @@ def add_SupplyGuardServiceServicer_to_server(servicer, server):
                     servicer.GetLedger,
                     request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.FromString,
                     response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.SerializeToString,
+            ),
+            'SubmitRejection': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitRejection,
+                    request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionResponse.SerializeToString,
+            ),
+            'ListRedemptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRedemptions,
+                    request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsResponse.SerializeToString,
+            ),
+            'SignOpening': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignOpening,
+                    request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningResponse.SerializeToString,
+            ),
+            'SubmitOpening': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOpening,
+                    request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +290,114 @@ class SupplyGuardService:
             '/xstock_wire.v1.SupplyGuardService/GetLedger',
             xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.SerializeToString,
             xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitRejection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.SupplyGuardService/SubmitRejection',
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRedemptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.SupplyGuardService/ListRedemptions',
+            xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_supply__guard__pb2.ListRedemptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignOpening(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.SupplyGuardService/SignOpening',
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SignOpeningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitOpening(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.SupplyGuardService/SubmitOpening',
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitOpeningResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,14 @@ class SupplyGuardServiceStub:
     """Take custody's statement."""
     GetLedger: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.GetLedgerRequest, _supply_guard_pb2.GetLedgerResponse]
     """The ledger of assets, with cap, exposure and what the chains say."""
+    SubmitRejection: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitRejectionRequest, _supply_guard_pb2.SubmitRejectionResponse]
+    """Take custody's refusal to pay a redemption."""
+    ListRedemptions: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.ListRedemptionsRequest, _supply_guard_pb2.ListRedemptionsResponse]
+    """Redemptions that this guard has booked and that are neither paid nor rejected."""
+    SignOpening: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.SignOpeningRequest, _supply_guard_pb2.SignOpeningResponse]
+    """Sign the opening of an asset, if this guard's own books say the same."""
+    SubmitOpening: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitOpeningRequest, _supply_guard_pb2.SubmitOpeningResponse]
+    """Take an opening that M guards have signed."""
 
 @_typing.type_check_only
 class SupplyGuardServiceAsyncStub(SupplyGuardServiceStub):
@@ -55,6 +63,14 @@ class SupplyGuardServiceAsyncStub(SupplyGuardServiceStub):
     """Take custody's statement."""
     GetLedger: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.GetLedgerRequest, _supply_guard_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """The ledger of assets, with cap, exposure and what the chains say."""
+    SubmitRejection: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitRejectionRequest, _supply_guard_pb2.SubmitRejectionResponse]  # type: ignore[assignment]
+    """Take custody's refusal to pay a redemption."""
+    ListRedemptions: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.ListRedemptionsRequest, _supply_guard_pb2.ListRedemptionsResponse]  # type: ignore[assignment]
+    """Redemptions that this guard has booked and that are neither paid nor rejected."""
+    SignOpening: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.SignOpeningRequest, _supply_guard_pb2.SignOpeningResponse]  # type: ignore[assignment]
+    """Sign the opening of an asset, if this guard's own books say the same."""
+    SubmitOpening: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitOpeningRequest, _supply_guard_pb2.SubmitOpeningResponse]  # type: ignore[assignment]
+    """Take an opening that M guards have signed."""
 
 class SupplyGuardServiceServicer(metaclass=_abc_1.ABCMeta):
     """One guard. Every method is idempotent."""
@@ -90,5 +106,37 @@ class SupplyGuardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supply_guard_pb2.GetLedgerResponse, _abc.Awaitable[_supply_guard_pb2.GetLedgerResponse]]:
         """The ledger of assets, with cap, exposure and what the chains say."""
+
+    @_abc_1.abstractmethod
+    def SubmitRejection(
+        self,
+        request: _supply_guard_pb2.SubmitRejectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supply_guard_pb2.SubmitRejectionResponse, _abc.Awaitable[_supply_guard_pb2.SubmitRejectionResponse]]:
+        """Take custody's refusal to pay a redemption."""
+
+    @_abc_1.abstractmethod
+    def ListRedemptions(
+        self,
+        request: _supply_guard_pb2.ListRedemptionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supply_guard_pb2.ListRedemptionsResponse, _abc.Awaitable[_supply_guard_pb2.ListRedemptionsResponse]]:
+        """Redemptions that this guard has booked and that are neither paid nor rejected."""
+
+    @_abc_1.abstractmethod
+    def SignOpening(
+        self,
+        request: _supply_guard_pb2.SignOpeningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supply_guard_pb2.SignOpeningResponse, _abc.Awaitable[_supply_guard_pb2.SignOpeningResponse]]:
+        """Sign the opening of an asset, if this guard's own books say the same."""
+
+    @_abc_1.abstractmethod
+    def SubmitOpening(
+        self,
+        request: _supply_guard_pb2.SubmitOpeningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supply_guard_pb2.SubmitOpeningResponse, _abc.Awaitable[_supply_guard_pb2.SubmitOpeningResponse]]:
+        """Take an opening that M guards have signed."""
 
 def add_SupplyGuardServiceServicer_to_server(servicer: SupplyGuardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
