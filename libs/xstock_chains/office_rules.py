@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from xstock_chains.ports import GuardSet
 from xstock_core.ids import AssetId
-from xstock_runtime.errors import InvalidMessage
+from xstock_core.invariants import threshold_sane
+from xstock_runtime.errors import Ambiguous, InvalidMessage
 
 Shown = Callable[[bytes], str]
 
@@ -42,7 +43,7 @@ def _check_set(new: GuardSet, guards_max: int, shown: Shown) -> None:
     for identity in new.identities:
         if new.identities.count(identity) > 1 or not any(identity):
             raise _refused("guards", shown(identity), "every guard once, and none of zeros")
-    if not count < 2 * new.threshold <= 2 * count:
+    if not threshold_sane(count, new.threshold):
         wanted = f"more than half of {count} and at most {count}: {count // 2 + 1} to {count}"
         raise _refused("threshold", new.threshold, wanted)
 
@@ -66,7 +67,7 @@ def key_missing(act: str) -> InvalidMessage:
 def pause_cooldown(key: str, until: int) -> InvalidMessage:
     """This key has used its pause; it may pause again from `until` (Unix seconds)."""
     text = (
-        f"pause: the key of {key} has paused before and may again {when(until)}; "
+        f"pause: the key of {key} has paused before and may again from {moment(until)}; "
         "use another guard's key, or have M guards confirm the pause"
     )
     return InvalidMessage("PAUSE_COOLDOWN", text, {"key": key, "until": until})
@@ -78,7 +79,18 @@ def asset_unknown(chain: str, asset: AssetId, known: Sequence[str]) -> InvalidMe
     return InvalidMessage("ASSET_UNKNOWN", text, {"chain": chain, "asset": asset.hex()})
 
 
-def when(unix_seconds: int) -> str:
-    """A moment for people: "from 2026-01-02T03:04:05Z (1767323045)"."""
-    moment = datetime.fromtimestamp(unix_seconds, UTC)
-    return f"from {moment:%Y-%m-%dT%H:%M:%SZ} ({unix_seconds})"
+def act_refused(act: str, reason: str) -> InvalidMessage:
+    """The chain itself said no: before anything was sent, or in a block."""
+    text = f"{act} is refused by the chain: {reason}"
+    return InvalidMessage("ACT_REFUSED", text, {"act": act, "reason": reason})
+
+
+def act_pending(act: str, tx: str) -> Ambiguous:
+    """Sent, and not seen in a block while we waited; running it again is safe and tells."""
+    text = f"{act}: {tx} was sent and is in no block yet; run it again, it looks first"
+    return Ambiguous("ACT_PENDING", text, {"act": act, "tx": tx})
+
+
+def moment(unix_seconds: int) -> str:
+    """A moment for people: "2026-01-02T03:04:05Z (1767323045)"."""
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ} ({unix_seconds})"

@@ -9,6 +9,7 @@ from xstock_chains.evm.chain import EvmChain, EvmFacts, resolve_chain
 from xstock_chains.evm.codec import EvmReleaseCodec
 from xstock_chains.evm.deploy import EvmDeployment
 from xstock_chains.evm.holder import EvmHolder
+from xstock_chains.evm.office import EvmOffice
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import Rpc, RpcLimits, quantity
 from xstock_chains.evm.signer import LocalSigner
@@ -53,6 +54,18 @@ def builder(
 def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> EvmAdmin:
     """The self-test over one node."""
     return EvmAdmin(chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def office(
+    registry: Registry,
+    which: Domain | str,
+    url: str,
+    key_file: Path | None,
+    timeout_seconds: float,
+    clock: Clock,
+) -> EvmOffice:
+    """Pauses and rotation with a key from a file (or only looking), over one node."""
+    return EvmOffice(chain(registry, which), _rpc(url, timeout_seconds), clock, key_file)
 
 
 def holder(

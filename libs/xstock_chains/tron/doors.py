@@ -13,6 +13,7 @@ from xstock_chains.tron.chain import resolve_chain
 from xstock_chains.tron.codec import TronReleaseCodec
 from xstock_chains.tron.deploy import TronDeployment, read_network_id
 from xstock_chains.tron.holder import TronHolder
+from xstock_chains.tron.office import TronOffice
 from xstock_chains.tron.reader import TronReader
 from xstock_chains.tron.rpc import RpcLimits, TronRpc
 from xstock_chains.tron.signer import TronSigner
@@ -43,6 +44,18 @@ def builder(
 def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> TronAdmin:
     """The self-test over one server."""
     return TronAdmin(resolve_chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def office(
+    registry: Registry,
+    which: Domain | str,
+    url: str,
+    key_file: Path | None,
+    timeout_seconds: float,
+    clock: Clock,
+) -> TronOffice:
+    """Pauses and rotation with a key from a file (or only looking), over one server."""
+    return TronOffice(resolve_chain(registry, which), _rpc(url, timeout_seconds), clock, key_file)
 
 
 def holder(
