@@ -4,6 +4,7 @@ Everything here is either a fact of this guard's own scan, a decision of this gu
 that somebody signed. No storage, no transport and no rule lives here; rules are the core's.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,11 +15,11 @@ from xstock_chains.ports import AssetSupply, Cursor
 from xstock_core.bucket import Bucket
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, TransferId
-from xstock_core.ledger import Entry
+from xstock_core.ledger import Account, Entry
 from xstock_core.message import TransferMessage
 from xstock_core.observation import BlockRef, CancelFinal, ReleaseFinal, TxRef
 from xstock_core.release import Action, ExecutionKey
-from xstock_core.review import Route, RouteKey
+from xstock_core.review import Delay, Route, RouteKey
 
 SERVICE = "service"
 """Who latched a halt, when it was the guard itself."""
@@ -59,6 +60,8 @@ class Opening:
     """The final block at which it was read: no later than the first burn or release."""
     residue_units: int = 0
     """What is left over below 10^-8 share, in the token's own units; never bridged."""
+    booked: int = 0
+    """The last block of the chain that this guard had booked before the opening."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,15 +361,50 @@ class JournalHead:
 
     sequence: int
     digest: bytes
+    at_ms: int = 0
+    """Never before an earlier link's, whatever the clock says."""
 
 
 FIRST_LINK = JournalHead(0, bytes(32))
+JOURNAL_FORM = b"xstock/journal/2"
+"""The form of a link's digest; another form is another tag."""
+_LINK = struct.Struct(">32sQQQ")
 
 
 def next_link(head: JournalHead, lines: Sequence[str], at_ms: int) -> JournalHead:
-    """The link after `head`: sha256 over the last digest, the time and every line."""
-    body = "\n".join((str(at_ms), *lines)).encode()
-    return JournalHead(head.sequence + 1, sha256(head.digest + body).digest())
+    """The link after `head`: what came before, its place, its time and every line, and no other.
+
+    Its digest is sha256(form, digest before, sequence, time, number of bytes, lines joined by
+    line breaks), numbers in 8 bytes. Raises ValueError for a line with a line break of its own,
+    which could be read as two.
+    """
+    if any("\n" in line or not line for line in lines):
+        raise ValueError("a journal line is empty or holds a line break; escape its values")
+    body = "\n".join(lines).encode()
+    sequence, at = head.sequence + 1, max(at_ms, head.at_ms)
+    bound = _LINK.pack(head.digest, sequence, at, len(body))
+    return JournalHead(sequence, sha256(JOURNAL_FORM + bound + body).digest(), at)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLink:
+    """A link as it was written; `lines` as in docs/journal.md."""
+
+    sequence: int
+    previous: bytes
+    digest: bytes
+    at_ms: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAt:
+    """The ledger as it stood after a link of the journal."""
+
+    balances: Mapping[tuple[AssetId, Account], int]
+    through: Mapping[Domain, BlockRef]
+    """The last block whose facts a link up to this one booked; later empty blocks do not show."""
+    attested: Mapping[AssetId, AttestationRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,3 +429,151 @@ class SignAnswer:
     signer: bytes = b""
     digest: bytes = b""
     refusals: tuple[Ruling, ...] = ()
+
+
+class ProposalKind(StrEnum):
+    """What two people may decide together."""
+
+    RESUME = "RESUME"
+    """Only by its own call, which also asks for green books."""
+    LIMITS = "LIMITS"
+    """Change buckets, delays and review sizes of one asset, or of all without limits of their
+    own."""
+    RELEASE = "RELEASE"
+    """Let a transfer through that is parked as SCREENED or MANUAL_REVIEW."""
+    CANCEL = "CANCEL"
+    REFUND = "REFUND"
+    """A refund above the size that needs people."""
+    ORPHAN_REFUND = "ORPHAN_REFUND"
+    WRITE_OFF = "WRITE_OFF"
+    """Give up an orphan burn for good."""
+    LIFT_PAUSE = "LIFT_PAUSE"
+    ROTATION = "ROTATION"
+    REDIRECT = "REDIRECT"
+    """A refund that its chain refuses goes to another recipient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What somebody proposed, who approved it, and when it was executed (once)."""
+
+    id: str
+    kind: ProposalKind
+    subject: bytes
+    """What it is about: a transfer id, an orphan's nonce, an asset id, a digest, a pause's id."""
+    payload: bytes
+    """What else the kind needs: new limits, another recipient, the reason of a park; or empty."""
+    reason: str
+    by: str
+    at_ms: int
+    expires_ms: int
+    approvals: tuple[str, ...] = ()
+    executed_ms: int | None = None
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether its time ran out before it was executed."""
+        return self.executed_ms is None and now_ms >= self.expires_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Releases that stand still until `until` (Unix seconds); a None covers all of them."""
+
+    id: str
+    reason: str
+    by: str
+    at_ms: int
+    until: int
+    asset: AssetId | None = None
+    source: Domain | None = None
+    destination: Domain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one asset's releases; amounts in 10^-8 shares."""
+
+    bucket: Bucket | None = None
+    """A full release bucket per destination and per lane; None: only the contracts' own."""
+    delays: tuple[Delay, ...] = ()
+    manual_from: int | None = None
+    """From this amount on a person reviews; None: only what no bucket can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorporateAction:
+    """A multiplier's change as the issuer announced it; the newest version of an event counts."""
+
+    asset: AssetId
+    event_id: str
+    version: int
+    activates_at: int
+    """Unix seconds."""
+    multiplier: int
+    """Scaled by 10^18: what holds afterwards."""
+    cancelled: bool
+    statement: SignedStatement
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a person should know now.
+
+    While the same `code`, `scope` and `about` stand it is told once; `scope` is what it concerns
+    ("asset/<hex>", "chain/<n>", "transfer/<hex>", "identity/<name>", "all").
+    """
+
+    code: str
+    scope: str
+    detail: str
+    about: str = ""
+    """What tells it from another alarm of the same code and scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedAlarm:
+    """An alarm that stands, with the time it was raised."""
+
+    alarm: Alarm
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningRecord:
+    """How an asset that was live already was taken over; `digest` is of the signed paper."""
+
+    asset: AssetId
+    digest: bytes
+    chains: Mapping[Domain, Opening]
+
+
+class RedemptionState(StrEnum):
+    """How custody closed a redemption; both are for ever, and each excludes the other."""
+
+    PAID = "PAID"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionRecord:
+    """Custody's last word on a redemption, with the digest of the paper that says so."""
+
+    transfer_id: TransferId
+    state: RedemptionState
+    digest: bytes
+    at_ms: int
+    asset: AssetId | None = None
+    """The asset whose attestation listed it as paid; None for a rejection."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSignature:
+    """A valid signature of a paper that counts by their number.
+
+    A key signs one paper of a `subject` (an attestation's asset and sequence), and no other.
+    """
+
+    subject: bytes
+    public_key: bytes
+    statement: SignedStatement

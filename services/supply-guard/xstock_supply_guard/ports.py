@@ -11,20 +11,33 @@ from typing import Protocol
 
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
-from xstock_core.ledger import Account, Entry, EntryId
+from xstock_core.ledger import Account, Entry, EntryId, EntryKind
 from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId
 from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_supply_guard.model import (
+    OpeningRecord,
+    PaperSignature,
+    RedemptionRecord,
+    RedemptionState,
+    Alarm,
     AttestationRecord,
     BelievedSupply,
     ClaimRecord,
+    CorporateAction,
     Executed,
     Halt,
     IssueRecord,
     JournalHead,
+    JournalLink,
+    LedgerAt,
+    Limits,
     Origin,
+    Pause,
     Permit,
     Posted,
+    Proposal,
+    ProposalKind,
+    RaisedAlarm,
     Ruling,
     Scan,
     SupplyStep,
@@ -148,6 +161,97 @@ class GuardReads(Protocol):
         """The journal's last link."""
         ...
 
+    async def journal_after(self, sequence: int, limit: int) -> Sequence[JournalLink]:
+        """The links that follow `sequence`, in order, at most `limit`."""
+        ...
+
+    async def link_at(self, at_ms: int) -> JournalHead:
+        """The last link that was written no later than `at_ms`; FIRST_LINK before any."""
+        ...
+
+    async def ledger_at(self, assets: Collection[AssetId], sequence: int) -> LedgerAt:
+        """The ledger of these assets after the link with this sequence."""
+        ...
+
+    async def balances_off(self) -> Sequence[str]:
+        """Accounts that hold something else than their last journaled balance, in words."""
+        ...
+
+    async def entries_off(self) -> Sequence[str]:
+        """Accounts that hold something else than the sum of their entries, in words.
+
+        Reads every entry: for the start of a process, not for every request.
+        """
+        ...
+
+    async def entries_after(
+        self, kinds: Collection[EntryKind], after: EntryId, limit: int
+    ) -> Sequence[Entry]:
+        """Entries of these kinds with ids beyond `after`, rising, at most `limit`."""
+        ...
+
+    async def proposal(self, proposal_id: str) -> Proposal | None:
+        """A proposal by its id, executed or not."""
+        ...
+
+    async def proposals(self, since_ms: int, limit: int) -> Sequence[Proposal]:
+        """Proposals not executed, and those made after `since_ms`; newest first."""
+        ...
+
+    async def executed_proposals(
+        self, kind: ProposalKind, subjects: Collection[bytes]
+    ) -> Mapping[bytes, Proposal]:
+        """Per subject the last proposal of this kind that was executed."""
+        ...
+
+    async def approved(self, kind: ProposalKind, subjects: Collection[bytes]) -> set[bytes]:
+        """Those of `subjects` with an executed proposal of this kind."""
+        ...
+
+    async def pauses(self, now: int) -> Sequence[Pause]:
+        """The pauses in force at `now` (Unix seconds), oldest first."""
+        ...
+
+    async def limits(self) -> Mapping[AssetId | None, Limits]:
+        """Limits set at run time; None means every asset without limits of its own here."""
+        ...
+
+    async def corporate_actions(
+        self, assets: Collection[AssetId]
+    ) -> Mapping[AssetId, tuple[CorporateAction, ...]]:
+        """The newest version of every event of these assets, by activation."""
+        ...
+
+    async def high_water(self, name: str) -> int:
+        """A figure that only rises; 0 before the first."""
+        ...
+
+    async def alarms(self) -> Sequence[RaisedAlarm]:
+        """The alarms that stand, oldest first."""
+        ...
+
+    async def paper_signatures(self, kind: str, subject: bytes) -> Sequence[PaperSignature]:
+        """Every signature of papers of this subject, by key id."""
+        ...
+
+    async def redemptions(
+        self, ids: Collection[TransferId]
+    ) -> Mapping[TransferId, RedemptionState]:
+        """How custody closed these redemptions; an absent one is open."""
+        ...
+
+    async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:
+        """Booked redemptions that custody has neither paid nor rejected, by transfer id."""
+        ...
+
+    async def opened(self, assets: Collection[AssetId]) -> Mapping[AssetId, OpeningRecord]:
+        """How these assets were taken over; one that needed no opening is absent."""
+        ...
+
+    async def uncovered(self, assets: Collection[AssetId]) -> Mapping[AssetId, int]:
+        """Since when (Unix milliseconds) the exposure of these assets is above their cap."""
+        ...
+
 
 class GuardUnit(GuardReads, Protocol):
     """One transaction of the one writer; commits when its block ends, rolls back on a raise."""
@@ -234,7 +338,74 @@ class GuardUnit(GuardReads, Protocol):
         ...
 
     async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
-        """Append one link over these lines; the group's decisions hang on it."""
+        """Append one link over these lines; the group's decisions hang on it.
+
+        What this unit has posted comes first, in full, with how far it has booked a chain; a unit
+        that ends with a posting outside the journal raises Fatal JOURNAL_INCOMPLETE. Without any
+        line there is no link.
+        """
+        ...
+
+    async def add_proposal(self, proposal: Proposal) -> None:
+        """Keep a new proposal; its approvals are added one by one."""
+        ...
+
+    async def approve_proposal(
+        self, proposal_id: str, identity: str, reason: str, at_ms: int
+    ) -> None:
+        """Somebody says yes."""
+        ...
+
+    async def execute_proposal(self, proposal_id: str, at_ms: int) -> None:
+        """It is done; its subject counts as approved from now on."""
+        ...
+
+    async def add_pause(self, pause: Pause) -> None:
+        """Pause from now on."""
+        ...
+
+    async def lift_pause(self, pause_id: str, at_ms: int) -> None:
+        """The pause is over; its history stays."""
+        ...
+
+    async def save_limits(self, asset: AssetId | None, limits: Limits, at_ms: int) -> None:
+        """Limits of an asset from now on; None means every asset without limits of its own."""
+        ...
+
+    async def add_corporate_action(self, action: CorporateAction) -> None:
+        """Append an announcement."""
+        ...
+
+    async def raise_high_water(self, name: str, value: int) -> None:
+        """The figure is at least `value` from now on."""
+        ...
+
+    async def alarm(self, alarms: Sequence[Alarm], at_ms: int) -> None:
+        """Tell people, once this transaction has committed; what stands already is not told."""
+        ...
+
+    async def calm(self, code: str, scopes: Collection[str], about: str | None = None) -> None:
+        """What these alarms were about is over; the next one is told again. None: any `about`."""
+        ...
+
+    async def add_paper_signatures(self, signatures: Sequence[PaperSignature]) -> None:
+        """Append signatures; none of these keys has signed a paper of the subject before."""
+        ...
+
+    async def add_redemptions(self, records: Sequence[RedemptionRecord]) -> None:
+        """Append custody's last words; none of these redemptions was closed before."""
+        ...
+
+    async def add_opening(self, record: OpeningRecord) -> None:
+        """Append an opening; the asset has none."""
+        ...
+
+    async def mark_uncovered(self, assets: Collection[AssetId], at_ms: int) -> None:
+        """These are above their cap from now on; an earlier mark stays."""
+        ...
+
+    async def clear_uncovered(self, assets: Collection[AssetId]) -> None:
+        """These are within their cap again."""
         ...
 
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:

@@ -13,10 +13,13 @@ from typing import TypeVar
 
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
-from xstock_core.ledger import CUSTODY, Account, Entry, EntryId, movements
-from xstock_core.observation import BurnFinal, Observation, ObservationId, observation_id
+from xstock_core.ledger import CUSTODY, Account, Entry, EntryId, EntryKind, movements
+from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId, observation_id
 from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.errors import Fatal
+from xstock_supply_guard.adapters.linking import Unlinked
+from xstock_supply_guard.adapters.memory_papers import PaperMemory, PaperState
+from xstock_supply_guard.adapters.memory_people import PeopleMemory, PeopleState
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.model import (
     FIRST_LINK,
@@ -28,11 +31,14 @@ from xstock_supply_guard.model import (
     Halt,
     IssueRecord,
     JournalHead,
+    JournalLink,
+    LedgerAt,
     OrderState,
     Origin,
     Outcome,
     Permit,
     Posted,
+    RaisedAlarm,
     Ruling,
     Scan,
     SupplyStep,
@@ -69,7 +75,11 @@ class _State:
     buckets: dict[BucketKey, Bucket] = field(default_factory=dict)
     waiters: dict[TransferId, Waiter] = field(default_factory=dict)
     links: list[tuple[JournalHead, int, tuple[str, ...]]] = field(default_factory=list)
+    moved: list[LedgerAt] = field(default_factory=list)
+    """What each link moved; the ledger at a link is all of them up to it."""
     evidence: list[tuple[Domain, str, str, int]] = field(default_factory=list)
+    papers: PaperState = field(default_factory=PaperState)
+    people: PeopleState = field(default_factory=PeopleState)
 
     def fork(self) -> "_State":
         """A copy that shares no container with this one."""
@@ -99,6 +109,11 @@ class MemoryGuardStore:
         return self._state.evidence
 
     @property
+    def alarms(self) -> Sequence[RaisedAlarm]:
+        """Every alarm that was told, in order."""
+        return self._state.people.told
+
+    @property
     def burns(self) -> Sequence[BurnFinal]:
         """Every burn that was booked."""
         return list(self._state.burns.values())
@@ -119,6 +134,7 @@ class MemoryGuardStore:
         async with self._writer:
             unit = _Unit(self._state.fork(), self.identity)
             yield unit
+            unit.unlinked.check()
             if self.fenced:
                 raise Fatal("FENCED", "another process of this guard writes now")
             self._state = unit.state
@@ -127,11 +143,14 @@ class MemoryGuardStore:
                 self._publish(ruling, at_ms)
 
 
-class _Unit:
+class _Unit(PaperMemory, PeopleMemory):
     """One transaction over a state."""
 
     def __init__(self, state: _State, identity: str) -> None:
         self.state = state
+        self.unlinked = Unlinked()
+        self.papers = state.papers
+        self.people = state.people
         self._identity = identity
         self.published: list[tuple[Ruling, int]] = []
 
@@ -249,12 +268,64 @@ class _Unit:
     async def journal_head(self) -> JournalHead:
         return self.state.links[-1][0] if self.state.links else FIRST_LINK
 
+    async def journal_after(self, sequence: int, limit: int) -> Sequence[JournalLink]:
+        links = self.state.links[sequence : sequence + limit]
+        before = [FIRST_LINK, *(head for head, _, _ in self.state.links)][sequence:]
+        return [
+            JournalLink(head.sequence, last.digest, head.digest, head.at_ms, lines)
+            for last, (head, _, lines) in zip(before, links, strict=False)
+        ]
+
+    async def link_at(self, at_ms: int) -> JournalHead:
+        found = [head for head, _, _ in self.state.links if head.at_ms <= at_ms]
+        return found[-1] if found else FIRST_LINK
+
+    async def ledger_at(self, assets: Collection[AssetId], sequence: int) -> LedgerAt:
+        balances: dict[tuple[AssetId, Account], int] = {}
+        through: dict[Domain, BlockRef] = {}
+        attested: dict[AssetId, AttestationRecord] = {}
+        for moved in self.state.moved[:sequence]:
+            balances.update({k: v for k, v in moved.balances.items() if k[0] in assets})
+            through.update(moved.through)
+            attested.update({k: v for k, v in moved.attested.items() if k in assets})
+        return LedgerAt(balances, through, attested)
+
+    async def balances_off(self) -> Sequence[str]:
+        everything = await self.ledger_at([a for a, _ in self.state.balances], len(self.state.moved))
+        return _differences(self.state.balances, everything.balances)
+
+    async def entries_off(self) -> Sequence[str]:
+        summed = movements([one.entry for one in self.state.entries.values()])
+        return _differences(self.state.balances, summed)
+
+    async def entries_after(
+        self, kinds: Collection[EntryKind], after: EntryId, limit: int
+    ) -> Sequence[Entry]:
+        found = [
+            one.entry
+            for key, one in sorted(self.state.entries.items())
+            if key > after and one.entry.kind in kinds
+        ]
+        return found[:limit]
+
+    async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:
+        found = sorted(
+            (key, burn)
+            for key, burn in self.state.burns.items()
+            if burn.message.destination is Domain.CUSTODY
+            and key not in self.papers.redemptions
+            and key > (after or b"")
+        )
+        return [burn for _, burn in found[:limit]]
+
     async def add_origin(self, origin: Origin, at_ms: int) -> None:
         del at_ms
         self.state.origins.append(origin)
 
     async def save_scan(self, scan: Scan) -> None:
         self.state.scans[scan.chain] = scan
+        if scan.through is not None:
+            self.unlinked.through[scan.chain] = scan.through
 
     async def add_observations(self, observations: Sequence[Observation]) -> None:
         for one in observations:
@@ -280,6 +351,8 @@ class _Unit:
     def _move(self, entries: Sequence[Entry]) -> None:
         for account, change in movements(entries).items():
             self.state.balances[account] = self.state.balances.get(account, 0) + change
+            self.unlinked.balances[account] = self.state.balances[account]
+        self.unlinked.entries.extend(entries)
 
     async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
         exposure = -self.state.balances.get((entry.asset, CUSTODY), 0)
@@ -304,6 +377,7 @@ class _Unit:
 
     async def add_attestation(self, record: AttestationRecord) -> None:
         self.state.attestations[record.attestation.asset] = record
+        self.unlinked.attested[record.attestation.asset] = record.attestation.sequence
 
     async def add_halt(self, halt: Halt) -> None:
         self.state.halts[halt.id] = halt
@@ -342,12 +416,31 @@ class _Unit:
         self.state.evidence.append((chain, code, detail, at_ms))
 
     async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
-        head = next_link(await self.journal_head(), lines, at_ms)
-        self.state.links.append((head, at_ms, tuple(lines)))
+        before = await self.journal_head()
+        every = self.unlinked.lines(lines)
+        if not every:
+            return before
+        head = next_link(before, every, at_ms)
+        self.state.links.append((head, at_ms, tuple(every)))
+        said = {asset: self.state.attestations[asset] for asset in self.unlinked.attested}
+        moved = LedgerAt(dict(self.unlinked.balances), dict(self.unlinked.through), said)
+        self.state.moved.append(moved)
+        self.unlinked.clear()
         return head
 
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
         self.published.extend((ruling, at_ms) for ruling in rulings)
+
+
+def _differences(
+    held: Mapping[tuple[AssetId, Account], int], said: Mapping[tuple[AssetId, Account], int]
+) -> list[str]:
+    return [
+        f"{asset.hex()} {account.text} holds {held.get((asset, account), 0)}, its books say "
+        f"{said.get((asset, account), 0)}"
+        for asset, account in sorted(held.keys() | said.keys(), key=lambda k: (k[0], k[1].text))
+        if held.get((asset, account), 0) != said.get((asset, account), 0)
+    ]
 
 
 def _rises(known: OrderState, new: OrderState) -> bool:

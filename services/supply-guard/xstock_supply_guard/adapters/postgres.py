@@ -23,17 +23,20 @@ from xstock_runtime.kafka.records import Record
 from xstock_runtime.lease import AdvisoryLease
 from xstock_runtime.outbox import Outbox
 from xstock_supply_guard.adapters import rows
+from xstock_supply_guard.adapters.linking import Unlinked
+from xstock_supply_guard.adapters.postgres_journal import JournalUnit
+from xstock_supply_guard.adapters.postgres_papers import PaperTables
+from xstock_supply_guard.adapters.postgres_people import PeopleTables
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.model import (
-    FIRST_LINK,
     ORDER_STATES_RISING,
+    Alarm,
     AttestationRecord,
     BelievedSupply,
     ClaimRecord,
     Executed,
     Halt,
     IssueRecord,
-    JournalHead,
     Origin,
     Permit,
     Posted,
@@ -41,13 +44,13 @@ from xstock_supply_guard.model import (
     Scan,
     SupplyStep,
     Waiter,
-    next_link,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
-from xstock_supply_guard.wire import ruling_to_record
+from xstock_supply_guard.wire import alarm_to_record, ruling_to_record
 from xstock_wire.codec import observation_to_wire
 
 VERDICTS_TOPIC = "xstock.verdicts.v1"
+ALARMS_TOPIC = "xstock.alarms.v1"
 
 
 class PostgresGuardStore:
@@ -75,7 +78,10 @@ class PostgresGuardStore:
         async with self._writer, self._database.transaction() as connection:
             if self._lease is not None:
                 await self._lease.assert_held(connection)
-            yield _Unit(self, connection)
+            unit = _Unit(self, connection)
+            yield unit
+            if self._lease is not None:
+                unit.unlinked.check()
 
     async def publish(
         self, connection: AsyncConnection, rulings: Sequence[Ruling], at_ms: int
@@ -96,18 +102,36 @@ class PostgresGuardStore:
         ]
         await self._outbox.add(connection, records)
 
+    async def tell(self, connection: AsyncConnection, alarms: Sequence[Alarm], at_ms: int) -> None:
+        """Leave alarms in the outbox of the caller's transaction."""
+        records = [
+            Record(
+                ALARMS_TOPIC,
+                alarm.scope.encode(),
+                alarm_to_record(
+                    alarm,
+                    guard_id=self._guard_id,
+                    deployment_id=self._deployment_id,
+                    at_ms=at_ms,
+                ).SerializeToString(deterministic=True),
+            )
+            for alarm in alarms
+        ]
+        await self._outbox.add(connection, records)
+
     def record_of(self, observation: Observation) -> bytes:
         """The observation as it is kept."""
         record = observation_to_wire(observation, deployment_id=self._deployment_id, sequence=0)
         return record.SerializeToString(deterministic=True)
 
 
-class _Unit:
+class _Unit(JournalUnit, PaperTables, PeopleTables):
     """One transaction."""
 
     def __init__(self, store: PostgresGuardStore, connection: AsyncConnection) -> None:
         self._store = store
         self._connection = connection
+        self.unlinked = Unlinked()
 
     async def _rows(self, sql: str, **parameters: Any) -> Sequence[Any]:
         return (await self._connection.execute(text(sql), parameters)).all()
@@ -163,10 +187,7 @@ class _Unit:
         sql = (
             "SELECT asset, account, amount FROM balance WHERE asset = ANY(CAST(:assets AS bytea[]))"
         )
-        return {
-            (AssetId(bytes(row.asset)), parse_account(row.account)): int(row.amount)
-            for row in await self._rows(sql, assets=list(assets))
-        }
+        return _balances(await self._rows(sql, assets=list(assets)))
 
     async def known_entries(self, ids: Collection[EntryId]) -> set[EntryId]:
         sql = "SELECT id FROM ledger_entry WHERE id = ANY(CAST(:ids AS bytea[]))"
@@ -263,11 +284,6 @@ class _Unit:
         found = await self._rows(sql, after=after or b"", limit=limit)
         return [rows.claim_of(row) for row in found]
 
-    async def journal_head(self) -> JournalHead:
-        sql = "SELECT sequence, digest FROM journal ORDER BY sequence DESC LIMIT 1"
-        found = await self._rows(sql)
-        return JournalHead(found[0].sequence, bytes(found[0].digest)) if found else FIRST_LINK
-
     async def add_origin(self, origin: Origin, at_ms: int) -> None:
         sql = (
             "INSERT INTO origin (identity, signing_from, at_ms)"
@@ -282,6 +298,8 @@ class _Unit:
 
     async def save_scan(self, scan: Scan) -> None:
         await self._execute(_SAVE_SCAN, rows.scan_parameters(scan))
+        if scan.through is not None:
+            self.unlinked.through[scan.chain] = scan.through
 
     async def add_observations(self, observations: Sequence[Observation]) -> None:
         burns = [one for one in observations if isinstance(one, BurnFinal)]
@@ -311,7 +329,8 @@ class _Unit:
 
     async def post(self, posted: Sequence[Posted], steps: Sequence[SupplyStep]) -> None:
         await insert_many(self._connection, "ledger_entry", rows.entry_columns(posted))
-        await self._move([one.entry for one in posted])
+        entries = [one.entry for one in posted]
+        self.unlinked.posted(entries, await self._move(entries))
         await insert_many(
             self._connection,
             "supply_step",
@@ -324,23 +343,25 @@ class _Unit:
             on_conflict="(chain, asset, number) DO UPDATE SET supply = excluded.supply",
         )
 
-    async def _move(self, entries: Sequence[Entry]) -> None:
+    async def _move(self, entries: Sequence[Entry]) -> dict[tuple[AssetId, Account], int]:
+        """Move the balances; what the accounts hold after it."""
         net = sorted(movements(entries).items(), key=lambda item: (item[0][0], item[0][1].text))
         parameters = {
             "assets": [asset for (asset, _), _ in net],
             "accounts": [account.text for (_, account), _ in net],
             "changes": [change for _, change in net],
         }
-        if net:
-            await self._execute(_MOVE, parameters)
+        return _balances(await self._rows(_MOVE, **parameters)) if net else {}
 
     async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
         parameters = {"asset": entry.asset, "amount": entry.amount, "cap": cap}
         await self._execute(_OPEN_CUSTODY, {"asset": entry.asset})
         # SECURITY: one statement decides and moves; two statements would race (F49).
-        if not await self._rows(_RESERVE, **parameters):
+        custody = await self._rows(_RESERVE, **parameters)
+        if not custody:
             return False
-        await self._execute(_ADD_OPEN_ISSUANCE, {"asset": entry.asset, "amount": entry.amount})
+        opened = await self._rows(_ADD_OPEN_ISSUANCE, asset=entry.asset, amount=entry.amount)
+        self.unlinked.posted([entry], _balances([*custody, *opened]))
         await insert_many(
             self._connection, "ledger_entry", rows.entry_columns([Posted(entry, None)])
         )
@@ -369,6 +390,8 @@ class _Unit:
 
     async def add_attestation(self, record: AttestationRecord) -> None:
         await self._execute(_ADD_ATTESTATION, rows.attestation_parameters(record))
+        said = record.attestation
+        self.unlinked.attested[said.asset] = said.sequence
 
     async def add_halt(self, halt: Halt) -> None:
         parameters = {
@@ -452,25 +475,17 @@ class _Unit:
         parameters = {"chain": int(chain), "code": code, "detail": detail, "at_ms": at_ms}
         await self._execute(sql, parameters)
 
-    async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
-        before = await self.journal_head()
-        head = next_link(before, lines, at_ms)
-        sql = (
-            "INSERT INTO journal (sequence, previous, digest, at_ms, lines)"
-            " VALUES (:sequence, :previous, :digest, :at_ms, :lines)"
-        )
-        parameters = {
-            "sequence": head.sequence,
-            "previous": before.digest,
-            "digest": head.digest,
-            "at_ms": at_ms,
-            "lines": "\n".join(lines),
-        }
-        await self._execute(sql, parameters)
-        return head
-
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
         await self._store.publish(self._connection, rulings, at_ms)
+
+    async def tell(self, alarms: Sequence[Alarm], at_ms: int) -> None:
+        await self._store.tell(self._connection, alarms, at_ms)
+
+
+def _balances(found: Sequence[Any]) -> dict[tuple[AssetId, Account], int]:
+    return {
+        (AssetId(bytes(row.asset)), parse_account(row.account)): int(row.amount) for row in found
+    }
 
 
 _IDENTITY = (
@@ -538,6 +553,7 @@ _MOVE = (
     "INSERT INTO balance AS held (asset, account, amount) SELECT * FROM unnest("
     "CAST(:assets AS bytea[]), CAST(:accounts AS text[]), CAST(:changes AS numeric[]))"
     " ON CONFLICT (asset, account) DO UPDATE SET amount = held.amount + excluded.amount"
+    " RETURNING asset, account, amount"
 )
 _OPEN_CUSTODY = (
     "INSERT INTO balance (asset, account, amount) VALUES (:asset, 'custody', 0)"
@@ -546,12 +562,13 @@ _OPEN_CUSTODY = (
 _RESERVE = (
     "UPDATE balance SET amount = amount - CAST(:amount AS numeric) WHERE asset = :asset"
     " AND account = 'custody' AND -amount + CAST(:amount AS numeric) <= CAST(:cap AS numeric)"
-    " RETURNING amount"
+    " RETURNING asset, account, amount"
 )
 _ADD_OPEN_ISSUANCE = (
     "INSERT INTO balance AS held (asset, account, amount)"
     " VALUES (:asset, 'open_issuance', CAST(:amount AS numeric))"
     " ON CONFLICT (asset, account) DO UPDATE SET amount = held.amount + excluded.amount"
+    " RETURNING asset, account, amount"
 )
 _REPLACE_CLAIM = (
     "(transfer_id) DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason,"

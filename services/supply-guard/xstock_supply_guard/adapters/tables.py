@@ -17,6 +17,14 @@ APPEND_ONLY = (
     "evidence",
     "origin",
     "halt_approval",
+    "paper_signature",
+    "redemption",
+    "opening",
+    "proposal_approval",
+    "corporate_action",
+    "journal_balance",
+    "journal_through",
+    "journal_attested",
 )
 """The runtime role may INSERT and SELECT here, and nothing else."""
 
@@ -292,7 +300,7 @@ class WaitingRow(GuardTable, table=True):
 
 
 class JournalRow(GuardTable, table=True):
-    """One link of the hash chain: digest = sha256(previous ‖ time ‖ lines)."""
+    """One link of the hash chain; `model.next_link` says what its digest binds."""
 
     __tablename__ = "journal"
     sequence: int = _big(key=True)
@@ -350,5 +358,188 @@ TABLES = (
     EvidenceRow,
 )
 
-TABLES_0002: tuple[type[GuardTable], ...] = ()
+class ProposalRow(GuardTable, table=True):
+    """What somebody proposed; executed at most once."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (
+        Index("proposal_executed", "kind", "subject", postgresql_where=text("executed_ms > 0")),
+        Index("proposal_open", "expires_ms", postgresql_where=text("executed_ms IS NULL")),
+    )
+    id: str = Field(primary_key=True)
+    kind: str
+    subject: bytes = _bytes()
+    payload: bytes = _bytes()
+    reason: str
+    proposed_by: str
+    at_ms: int = _big()
+    expires_ms: int = _big()
+    executed_ms: int | None = _big(null=True)
+
+
+class ProposalApprovalRow(GuardTable, table=True):
+    """Somebody's yes to a proposal."""
+
+    __tablename__ = "proposal_approval"
+    proposal_id: str = Field(primary_key=True)
+    identity: str = Field(primary_key=True)
+    reason: str
+    at_ms: int = _big()
+
+
+class PauseRow(GuardTable, table=True):
+    """A pause; lifted ones and those whose time is over stay as history."""
+
+    __tablename__ = "pause"
+    __table_args__ = (Index("pause_standing", "until", postgresql_where=text("lifted_ms IS NULL")),)
+    id: str = Field(primary_key=True)
+    asset: bytes | None = _bytes(null=True)
+    source: int | None = None
+    destination: int | None = None
+    reason: str
+    paused_by: str
+    at_ms: int = _big()
+    until: int = _big()
+    lifted_ms: int | None = _big(null=True)
+
+
+class LimitsRow(GuardTable, table=True):
+    """Limits that people set at run time; an asset of 32 zero bytes means all the others."""
+
+    __tablename__ = "limits"
+    asset: bytes = _bytes(key=True)
+    bucket_shares: Decimal | None = _number(20, null=True)
+    bucket_refill: Decimal | None = _number(20, null=True)
+    delays: str
+    manual_from: Decimal | None = _number(20, null=True)
+    at_ms: int = _big()
+
+
+class CorporateActionRow(GuardTable, table=True):
+    """The issuer's announcements; the newest version of an event counts."""
+
+    __tablename__ = "corporate_action"
+    asset: bytes = _bytes(key=True)
+    event_id: str = Field(primary_key=True)
+    version: Decimal = Field(sa_column=Column(Numeric(20, 0), primary_key=True))
+    activates_at: int = _big()
+    multiplier: Decimal = _number(60)
+    cancelled: bool
+    paper: bytes = _bytes()
+    digest: bytes = _bytes()
+    key_id: str
+    signature: bytes = _bytes()
+
+
+class HighWaterRow(GuardTable, table=True):
+    """A figure that only rises, by name: an older one never counts again."""
+
+    __tablename__ = "high_water"
+    name: str = Field(primary_key=True)
+    value: Decimal = _number(20)
+
+
+class AlarmRow(GuardTable, table=True):
+    """An alarm that stands; told once, and gone when what it was about is over."""
+
+    __tablename__ = "alarm_standing"
+    code: str = Field(primary_key=True)
+    scope: str = Field(primary_key=True)
+    about: str = Field(primary_key=True)
+    detail: str
+    at_ms: int = _big()
+
+
+class JournalBalanceRow(GuardTable, table=True):
+    """What an account held after the link that moved it: any moment is one look per account."""
+
+    __tablename__ = "journal_balance"
+    asset: bytes = _bytes(key=True)
+    account: str = Field(primary_key=True)
+    sequence: int = _big(key=True)
+    amount: Decimal = _number()
+
+
+class JournalThroughRow(GuardTable, table=True):
+    """How far a chain was booked after a link that booked facts of it."""
+
+    __tablename__ = "journal_through"
+    chain: int = Field(primary_key=True)
+    sequence: int = _big(key=True)
+    number: int = _big()
+    hash: bytes = _bytes()
+    time: int = _big()
+
+
+class JournalAttestedRow(GuardTable, table=True):
+    """Which attestation a link put in force."""
+
+    __tablename__ = "journal_attested"
+    asset: bytes = _bytes(key=True)
+    sequence: int = _big(key=True)
+    attestation: Decimal = _number(20)
+
+
+class PaperSignatureRow(GuardTable, table=True):
+    """A valid signature of a paper that counts by their number; a key signs a subject once."""
+
+    __tablename__ = "paper_signature"
+    kind: str = Field(primary_key=True)
+    subject: bytes = _bytes(key=True)
+    key_id: str = Field(primary_key=True)
+    public_key: bytes = _bytes()
+    digest: bytes = _bytes()
+    paper: bytes = _bytes()
+    signature: bytes = _bytes()
+
+
+class RedemptionRow(GuardTable, table=True):
+    """How custody closed a redemption, once and for ever; its burn may not be booked yet."""
+
+    __tablename__ = "redemption"
+    transfer_id: bytes = _bytes(key=True)
+    state: str
+    asset: bytes | None = _bytes(null=True)
+    reason: str
+    digest: bytes = _bytes()
+    at_ms: int = _big()
+
+
+class OpeningRow(GuardTable, table=True):
+    """What an asset had on a chain when it was taken over; `digest` is of the paper."""
+
+    __tablename__ = "opening"
+    asset: bytes = _bytes(key=True)
+    chain: int = Field(primary_key=True)
+    shares: Decimal = _number(20)
+    residue_units: Decimal = _number(80)
+    block_number: int = _big()
+    booked_number: int = _big()
+    digest: bytes = _bytes()
+
+
+class UncoveredRow(GuardTable, table=True):
+    """Since when an asset's exposure is above its cap."""
+
+    __tablename__ = "uncovered"
+    asset: bytes = _bytes(key=True)
+    since_ms: int = _big()
+
+
+TABLES_0002: tuple[type[GuardTable], ...] = (
+    JournalBalanceRow,
+    JournalThroughRow,
+    JournalAttestedRow,
+    ProposalRow,
+    ProposalApprovalRow,
+    PauseRow,
+    LimitsRow,
+    CorporateActionRow,
+    HighWaterRow,
+    AlarmRow,
+    PaperSignatureRow,
+    RedemptionRow,
+    OpeningRow,
+    UncoveredRow,
+)
 """What migration 0002 adds: a database of 0001 has everything above."""

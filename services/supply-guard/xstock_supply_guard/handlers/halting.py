@@ -13,6 +13,7 @@ from xstock_core.review import EVERYTHING, Scope
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.handlers.lines import halt_line, line
 from xstock_supply_guard.model import BelievedSupply, Halt
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
@@ -34,7 +35,7 @@ async def latch(
             continue
         standing.add((halt.reason, halt.asset, halt.chain))
         await unit.add_halt(halt)
-        lines.append(f"halt {halt.id} {halt.reason}")
+        lines.append(halt_line(halt))
         latched.append(halt.id)
     return tuple(latched)
 
@@ -75,7 +76,7 @@ async def halt(
                 return known
         latched = Halt(halt_id, reason, by, now_ms, asset, chain)
         await unit.add_halt(latched)
-        await unit.journal([f"halt {halt_id} by {by}: {reason}"], now_ms)
+        await unit.journal([halt_line(latched)], now_ms)
     return latched
 
 
@@ -94,12 +95,12 @@ async def resume(desk: Desk, *, halt_id: str, by: str, reason: str) -> tuple[boo
         lines = []
         if by not in found.approvals:
             await unit.add_approval(halt_id, by, reason, now_ms)
-            lines.append(f"approve {halt_id} by {by}: {reason}")
+            lines.append(line("approve", halt=halt_id, by=by, reason=reason))
             found = replace(found, approvals=(*found.approvals, by))
         missing = await _missing(desk, unit, found)
         if not missing:
             await unit.clear_halt(halt_id, now_ms)
-            lines.append(f"clear {halt_id}")
+            lines.append(line("clear", halt=halt_id))
         if lines:
             await unit.journal(lines, now_ms)
     return not missing, "; ".join(missing)

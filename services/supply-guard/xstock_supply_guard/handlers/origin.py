@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from xstock_core.ids import Domain
 from xstock_core.signing import PERMIT_SECONDS_MAX
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import Origin, Scan
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
@@ -36,7 +37,7 @@ async def settle_origin(desk: Desk, unit: GuardUnit) -> Origin:
     now_ms = desk.clock.unix_ms()
     settled = Origin(identity, signing_from)
     await unit.add_origin(settled, now_ms)
-    await unit.journal([f"origin {identity} signing-from {signing_from}"], now_ms)
+    await unit.journal([line("origin", identity=identity, signing_from=signing_from)], now_ms)
     return settled
 
 

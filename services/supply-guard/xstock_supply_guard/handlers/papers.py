@@ -14,6 +14,7 @@ from xstock_core.message import Kind, TransferMessage, make_message
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.lines import attestation_line, over_cap_line
 from xstock_supply_guard.model import AttestationRecord, OrderPaper, SignedStatement, VoidPaper
 
 
@@ -54,10 +55,10 @@ async def submit_attestation(
             await unit.add_attestation(AttestationRecord(attestation, statement))
             now_ms = desk.clock.unix_ms()
             asset = attestation.asset
-            lines = [f"attest {asset.hex()} {attestation.sequence} {statement.paper.hex()}"]
+            lines = [attestation_line(attestation, margin, [statement])]
             used = exposure(await unit.balances([asset]), asset)
             if used > attestation.cap(margin):
-                lines.append(f"over-cap {asset.hex()} {used}")
+                lines.append(over_cap_line(asset, used))
             await unit.journal(lines, now_ms)
     return Attested(attestation.sequence, attestation.cap(margin))
 

@@ -47,6 +47,7 @@ from xstock_supply_guard.handlers import findings
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.lines import line, order_line, over_cap_line
 from xstock_supply_guard.model import (
     Executed,
     IssueRecord,
@@ -111,8 +112,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
             await _ask_unmatched(desk, unit, draft, page, began_ms)
         await _write(desk, unit, new, draft)
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
-        if draft.lines:
-            await unit.journal(draft.lines, now_ms)
+        await unit.journal(draft.lines, now_ms)
     desk.live.opened |= opened
     _note_live(desk, page, new)
     return Booked(len(new), page.more, page.through, halted, draft.over_cap)
@@ -161,12 +161,14 @@ async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) ->
     await _gather_executed(unit, executed, burns, draft)
     for one in new:
         if isinstance(one, OrphanBurn):
-            draft.lines.append(f"orphan {one.nonce.hex()} {one.amount}")
+            draft.lines.append(line("orphan", nonce=one.nonce, asset=one.asset, amount=one.amount))
         elif isinstance(one, SupplyMoved):
             finding = findings.minted_outside(one)
             draft.findings.extend([finding] if finding else [])
         elif isinstance(one, RoleMoved):
-            draft.lines.append(f"role {one.role.name} {one.subject.hex()} {one.holder.hex()}")
+            draft.lines.append(
+                line("role", role=one.role.name, subject=one.subject, holder=one.holder)
+            )
 
 
 async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Draft) -> None:
@@ -261,7 +263,7 @@ def _execute_order(fact: ReleaseFinal | CancelFinal, draft: _Draft) -> None:
     else:
         wrong = findings.no_order(fact)
         draft.findings.extend([wrong] if wrong else [])
-        draft.lines.append(f"issue-unseen {fact.nonce.hex()} {fact.amount}")
+        draft.lines.append(line("issue-unseen", nonce=fact.nonce, amount=fact.amount))
     if number is not None:
         base = granted or IssueRecord(
             asset=fact.asset,
@@ -302,7 +304,7 @@ def _void(issue: IssueRecord, proof: VoidProof, at: BlockRef, draft: _Draft) -> 
     granted = None if issue.state is OrderState.OPEN else issue.message
     closed = replace(issue, state=OrderState.VOIDED, message=granted)
     draft.issues[issue.asset, issue.number] = closed
-    draft.lines.append(f"order {issue.asset.hex()} {issue.number} {OrderState.VOIDED.value}")
+    draft.lines.append(order_line(closed))
 
 
 async def _close_orders(unit: GuardUnit, chain: Domain, through: BlockRef, draft: _Draft) -> None:
@@ -346,7 +348,9 @@ async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft:
     if draft.issues:
         await unit.save_issues(list(draft.issues.values()))
         await advance_sequences(unit, {asset for asset, _ in draft.issues})
-    draft.lines.extend(f"fact {observation_id(one).hex()}" for one in new)
+    draft.lines.extend(
+        f"fact id={observation_id(one).hex()} kind={type(one).__name__}" for one in new
+    )
 
 
 async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
@@ -359,10 +363,7 @@ async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
     await unit.post(posted, supply_steps(balances, posted))
     draft.findings.extend(findings.overdrawn(after))
     draft.over_cap = await _carried_above(desk, unit, balances, after)
-    draft.lines.extend(
-        f"over-cap {asset.hex()} {exposure(after, asset)}" for asset in draft.over_cap
-    )
-    draft.lines.extend(f"entry {entry.id.hex()}" for entry in fresh)
+    draft.lines.extend(over_cap_line(asset, exposure(after, asset)) for asset in draft.over_cap)
 
 
 async def _carried_above(

@@ -41,6 +41,7 @@ from xstock_core.review import (
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.lines import ruling_line
 from xstock_supply_guard.handlers.papers import issuer_address, order_message, signed_by_issuer
 from xstock_supply_guard.handlers.post import advance_sequences
 from xstock_supply_guard.model import (
@@ -416,7 +417,7 @@ async def _save(
     if changed:
         await unit.save_claims(changed)
         given = [record.ruling for record in changed]
-        await unit.journal([_line(ruling) for ruling in given], page.now_ms)
+        await unit.journal([ruling_line(record) for record in changed], page.now_ms)
         await unit.publish(given, page.now_ms)
 
 
@@ -486,10 +487,6 @@ def _ruling(transfer_id: TransferId, verdict: Verdict, sequence: int = 0) -> Rul
 
 def _same(known: Ruling, now: Ruling) -> bool:
     return (known.outcome, known.reason) == (now.outcome, now.reason)
-
-
-def _line(ruling: Ruling) -> str:
-    return f"rule {ruling.transfer_id.hex()} {ruling.outcome.value} {ruling.reason}".rstrip()
 
 
 def ruling_of(transfer_id: TransferId, verdict: Verdict) -> Ruling:

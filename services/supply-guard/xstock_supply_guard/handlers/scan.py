@@ -16,6 +16,7 @@ from xstock_runtime.errors import Fatal, InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.post import Booked, post_page
 from xstock_supply_guard.model import Scan
 
@@ -83,8 +84,8 @@ async def _hold(desk: Desk, chain: Domain, unbelieved: Dissent | InvalidMessage)
 
 def _line(chain: Domain, unbelieved: Dissent | InvalidMessage) -> str:
     if isinstance(unbelieved, Dissent):
-        return f"dissent {int(chain)} {unbelieved.about}"
-    return f"unbelieved {int(chain)} {unbelieved.code}"
+        return line("dissent", chain=int(chain), about=unbelieved.about)
+    return line("unbelieved", chain=int(chain), code=unbelieved.code)
 
 
 async def _halt(desk: Desk, chain: Domain, broken: Fatal) -> Trouble:

@@ -20,6 +20,7 @@ from xstock_core.signing import Desk as SigningDesk
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.lines import permit_line
 from xstock_supply_guard.handlers.origin import settle_origin, waits_for_permits
 from xstock_supply_guard.handlers.papers import void_covers
 from xstock_supply_guard.handlers.review import asset_views, ruling_of
@@ -82,7 +83,7 @@ async def sign_release(
             at_ms=now_ms,
         )
         await unit.add_permit(permit)
-        await unit.journal([f"permit {digest.hex()} until {request.deadline}"], now_ms)
+        await unit.journal([permit_line(permit)], now_ms)
     return SignAnswer(signature, signer.identity, digest)
 
 
