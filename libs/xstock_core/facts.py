@@ -119,7 +119,20 @@ class ReleaseFinalized:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The holder (or an operator with an approver) asked for the tokens back."""
+    """The holder (or an operator with an approver) asked for the tokens back; of requests and
+    withdrawals the highest `sequence` counts."""
+
+    sequence: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWithdrawn:
+    """The request of this `sequence` is over without a cancellation: the transfer goes on.
+
+    Permits to cancel that were signed before may still land.
+    """
+
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,20 @@ class RefundOpened:
     """The REFUND of this transfer is a transfer of its own, with this id."""
 
     refund_id: TransferId
+
+
+@dataclass(frozen=True, slots=True)
+class RefundDue:
+    """What proves a REFUND: the burn of `original` is finally cancelled, its redemption is
+    rejected for good, or an orphan burn's refund was approved (then `original` is None).
+
+    `since` is the Unix time of the final block that says so, 0 where no chain does; `message` is
+    the REFUND itself (`refund.refund_of`).
+    """
+
+    message: TransferMessage
+    original: TransferId | None
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +202,10 @@ Fact = (
     | DeadlinePassed
     | ReleaseFinalized
     | CancelRequested
+    | CancelWithdrawn
     | CancelFinalized
     | RefundOpened
+    | RefundDue
     | RefundFinalized
     | OperatorParked
     | OperatorReleased

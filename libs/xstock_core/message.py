@@ -112,8 +112,12 @@ def make_message(
 
 
 def _check_route(kind: Kind, source: Domain, destination: Domain) -> None:
-    if (kind is Kind.ISSUE) != (source is Domain.CUSTODY):
-        raise InvalidId("source", int(source), "exactly an ISSUE comes from CUSTODY (100)")
+    from_custody = source is Domain.CUSTODY
+    if (kind is Kind.ISSUE and not from_custody) or (
+        from_custody and kind not in (Kind.ISSUE, Kind.REFUND)
+    ):
+        remedy = "an ISSUE and the REFUND of a redemption come from CUSTODY (100), nothing else"
+        raise InvalidId("source", int(source), remedy)
     if (kind is Kind.REDEEM) != (destination is Domain.CUSTODY):
         raise InvalidId("destination", int(destination), "exactly a REDEEM goes to CUSTODY (100)")
     orphan_refund = kind is Kind.REFUND and source is Domain.SOLANA

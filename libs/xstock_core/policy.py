@@ -33,8 +33,11 @@ from xstock_core.review import (
     Dissent,
     IssueOrder,
     IssueSequence,
+    NotCancelled,
     NotReached,
+    OrphanApproved,
     Recorded,
+    Rejected,
     covers,
 )
 
@@ -50,7 +53,7 @@ def check_evidence(context: Context, claim: Claim) -> Verdict:
     Evidence already in the books counts only for what this guard has granted.
     """
     match claim.evidence:
-        case NotReached() | Dissent() | BurnAbsent() as missing:
+        case NotReached() | Dissent() | BurnAbsent() | NotCancelled() as missing:
             return _missing(missing)
         case BurnFinal(message=message, transfer_id=transfer_id):
             same = message == claim.message and transfer_id == claim.transfer_id
@@ -59,13 +62,18 @@ def check_evidence(context: Context, claim: Claim) -> Verdict:
             return _check_order(order, claim)
         case Cancelled() as cancelled:
             return _check_refund(cancelled, claim)
+        case Rejected(refund=refund) | OrphanApproved(refund=refund):
+            same = refund == claim.message
+            return GRANTED if same else refuse(Reason.CONTENT_MISMATCH, nonce=refund.nonce.hex())
         case Recorded():
             granted = claim.transfer_id in context.granted
             return GRANTED if granted else refuse(Reason.NOT_GRANTED)
 
 
-def _missing(evidence: NotReached | Dissent | BurnAbsent) -> Refused:
+def _missing(evidence: NotReached | Dissent | BurnAbsent | NotCancelled) -> Refused:
     match evidence:
+        case NotCancelled(chain=chain):
+            return refuse(Reason.CANCEL_NOT_FINAL, chain=int(chain))
         case NotReached(chain=chain, eta=eta):
             return refuse(Reason.SOURCE_NOT_FINAL, until=eta, chain=int(chain))
         case Dissent(chain=chain):
@@ -111,14 +119,19 @@ def check_pause(context: Context, claim: Claim) -> Verdict:
 
 
 def check_route(context: Context, claim: Claim) -> Verdict:
-    """The asset has this route, and the amount is at least its minimum."""
+    """The asset has this route, and the amount is at least its minimum.
+
+    A REFUND needs none: what was burned may flow back though its lane was closed since.
+    """
     message = claim.message
+    if message.kind is Kind.REFUND and message.asset in context.assets:
+        return GRANTED
     route = context.routes.get((message.asset, message.source, message.destination))
     if route is None or message.asset not in context.assets:
         return refuse(
             Reason.ROUTE_CLOSED, source=int(message.source), destination=int(message.destination)
         )
-    if message.kind is not Kind.REFUND and message.amount < route.minimum:
+    if message.amount < route.minimum:
         return refuse(Reason.AMOUNT_BELOW_MINIMUM, amount=message.amount, minimum=route.minimum)
     return GRANTED
 
@@ -136,7 +149,9 @@ def check_screening(context: Context, claim: Claim) -> Verdict:
     """The token does not screen mints, so the bridge does: recipient, refund address, sender."""
     if claim.transfer_id in context.approved:
         return GRANTED
-    parties = {claim.message.recipient, claim.message.refund_address}
+    parties = {claim.message.recipient}
+    if claim.message.kind is not Kind.REFUND:  # a refund is never refunded: nobody else receives it
+        parties.add(claim.message.refund_address)
     if isinstance(claim.evidence, BurnFinal):
         parties.add(claim.evidence.sender)
     listed = parties & context.screened
@@ -249,13 +264,18 @@ def check_size(context: Context, claim: Claim) -> Verdict:
             bucket = context.buckets.get(key)
             if bucket is not None and message.amount > bucket.capacity:
                 return refuse(Reason.MANUAL_REVIEW, amount=message.amount, capacity=bucket.capacity)
+        first = context.refund_review_from
+        if message.kind is Kind.REFUND and first is not None and message.amount >= first:
+            return refuse(Reason.MANUAL_REVIEW, amount=message.amount, refunds_from=first)
     return _check_delay(context, claim)
 
 
 def _check_delay(context: Context, claim: Claim) -> Verdict:
     message = claim.message
+    if not isinstance(claim.evidence, BurnFinal):
+        return GRANTED
     route = context.routes[message.asset, message.source, message.destination]
-    if not isinstance(claim.evidence, BurnFinal) or route.delay_from is None:
+    if route.delay_from is None:
         return GRANTED
     until = claim.evidence.place.block.time + route.delay_seconds
     if message.amount < route.delay_from or context.now >= until:
@@ -314,6 +334,19 @@ POLICIES: Final[tuple[Policy, ...]] = (
 """In this order; `check_route` comes before every policy that needs the asset's view, and
 `check_issuance` before `check_cap`: only the next order's number may be said to wait for room."""
 
+
+def check_redemption(context: Context, claim: Claim) -> Verdict:
+    """A redemption is GRANTED once custody lists it as paid; there is nothing to sign for it."""
+    if claim.transfer_id in context.paid:
+        return GRANTED
+    if claim.transfer_id in context.rejected:
+        return refuse(Reason.REDEMPTION_REJECTED)
+    return refuse(Reason.REDEMPTION_UNPAID)
+
+
+REDEEM_POLICIES: Final[tuple[Policy, ...]] = (check_evidence, check_redemption)
+"""A REDEEM moves nothing on any chain: it only waits for custody's word."""
+
 CANCEL_POLICIES: Final[tuple[Policy, ...]] = (check_evidence, check_executed, check_halt)
 """A CANCEL mints nothing, so it may be signed above the cap and through a pause."""
 
@@ -359,6 +392,8 @@ class _Page:
     def decide(self, claim: Claim, policies: Sequence[Policy]) -> Verdict:
         if claim.action is Action.CANCEL:
             return _cancel_verdict(self.context, claim)
+        if claim.message.kind is Kind.REDEEM:
+            return first_refusal(self.context, claim, REDEEM_POLICIES)
         if claim.transfer_id in self._granted:
             return _repeated_verdict(self.context, claim)
         verdict = first_refusal(self.context, claim, policies)

@@ -13,7 +13,7 @@ from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.ledger import Balances
 from xstock_core.message import TransferMessage
-from xstock_core.observation import BurnFinal, CancelFinal
+from xstock_core.observation import BurnFinal, CancelFinal, OrphanBurn
 from xstock_core.release import Action
 
 
@@ -64,6 +64,31 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class NotCancelled:
+    """The burn of this REFUND is known, and its destination has not finally cancelled it."""
+
+    chain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """What the REFUND of a redemption stands on: the burn, which custody has rejected for good,
+    and the refund message that this guard derived from it."""
+
+    burn: BurnFinal
+    refund: TransferMessage
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanApproved:
+    """What an orphan's REFUND stands on: the orphan burn, whose refund two people have approved
+    at this guard, and the refund message that it derived from it."""
+
+    orphan: OrphanBurn
+    refund: TransferMessage
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """This guard granted the claim earlier and has its evidence in its books.
 
@@ -73,7 +98,18 @@ class Recorded:
     not_after: int | None = None
 
 
-Evidence = BurnFinal | IssueOrder | Cancelled | Recorded | NotReached | Dissent | BurnAbsent
+Evidence = (
+    BurnFinal
+    | IssueOrder
+    | Cancelled
+    | NotCancelled
+    | Rejected
+    | OrphanApproved
+    | Recorded
+    | NotReached
+    | Dissent
+    | BurnAbsent
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +218,12 @@ class Context:
     screened: frozenset[Address32] = frozenset()
     approved: frozenset[TransferId] = frozenset()
     """Transfers that a person has reviewed and let through MANUAL_REVIEW and SCREENED."""
+    paid: frozenset[TransferId] = frozenset()
+    """Redemptions that custody lists as paid out."""
+    rejected: frozenset[TransferId] = frozenset()
+    """Redemptions that custody has rejected for good."""
+    refund_review_from: int | None = None
+    """A REFUND of this many shares or more needs people's approval; None: none does."""
 
 
 def covers(scopes: frozenset[Scope], message: TransferMessage) -> Scope | None:

@@ -19,6 +19,7 @@ from xstock_core.facts import (
     BurnVanished,
     CancelFinalized,
     CancelRequested,
+    CancelWithdrawn,
     DeadlinePassed,
     Fact,
     OperatorParked,
@@ -26,6 +27,7 @@ from xstock_core.facts import (
     OrderAccepted,
     OrderVoided,
     OrphanFound,
+    RefundDue,
     RefundFinalized,
     RefundOpened,
     ReleaseAuthorized,
@@ -37,7 +39,7 @@ from xstock_core.facts import (
 )
 from xstock_core.ids import Domain, GuardId, TransferId
 from xstock_core.invariants import InvariantId, ensure, same_content, threshold_sane
-from xstock_core.message import TransferMessage
+from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import CancelFinal, OrphanBurn, Place, ReleaseFinal, SkipReason
 from xstock_core.refusal import (
     REASONS,
@@ -100,6 +102,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Why a REFUND exists: the transfer that flows back (None: an orphan burn), and since when
+    (Unix seconds of the final block that made it due, 0 where no chain did)."""
+
+    original: TransferId | None
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingFor:
     """What an unfinished transfer waits for; `until` in Unix seconds where it can be known."""
 
@@ -141,6 +152,8 @@ class TransferState:
     operator_sequence: int = 0
     operator_reason: str = ""
     excused: frozenset[bytes] = frozenset()
+    cancel_sequence: int = 0
+    dues: frozenset[Due] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +192,18 @@ class SubmitRelease:
 
 @dataclass(frozen=True, slots=True)
 class OpenRefund:
-    """Open the REFUND of a finally cancelled burn."""
+    """Open the REFUND of a finally cancelled burn or a rejected redemption."""
 
     transfer_id: TransferId
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRefund:
+    """Tell the transfer that flowed back: its REFUND, which is `transfer_id`, is final."""
+
+    transfer_id: TransferId
+    original: TransferId
+    refund: ReleaseFinal
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +248,7 @@ Effect = (
     | RequestSignatures
     | SubmitRelease
     | OpenRefund
+    | SettleRefund
     | ParkTransfer
     | HaltLane
     | RaiseAlarm
@@ -303,9 +326,11 @@ def absorb(state: TransferState, fact: Fact) -> TransferState:
             | DeadlinePassed()
         ):
             return _absorb_attempt(state, fact)
-        case ReleaseFinalized() | CancelFinalized() | RefundFinalized():
+        case ReleaseFinalized() | CancelFinalized():
             return _absorb_outcome(state, fact)
-        case CancelRequested() | RefundOpened() | OperatorParked() | OperatorReleased():
+        case RefundOpened() | RefundDue() | RefundFinalized():
+            return _absorb_refund(state, fact)
+        case CancelRequested() | CancelWithdrawn() | OperatorParked() | OperatorReleased():
             return _absorb_request(state, fact)
         case _:
             assert_never(fact)
@@ -399,13 +424,27 @@ def _absorb_attempt(
 
 
 def _absorb_outcome(
-    state: TransferState, fact: ReleaseFinalized | CancelFinalized | RefundFinalized
+    state: TransferState, fact: ReleaseFinalized | CancelFinalized
 ) -> TransferState:
     match fact:
         case ReleaseFinalized(release=release):
             return replace(state, releases=state.releases | {release})
         case CancelFinalized(cancel=cancel):
             return replace(state, cancels=state.cancels | {cancel})
+        case _:
+            assert_never(fact)
+
+
+def _absorb_refund(
+    state: TransferState, fact: RefundOpened | RefundDue | RefundFinalized
+) -> TransferState:
+    match fact:
+        case RefundOpened(refund_id=refund_id):
+            first = refund_id if state.refund_id is None else min(refund_id, state.refund_id)
+            return replace(state, refund_id=first)
+        case RefundDue(message=message, original=original, since=since):
+            known = _with_message(state, message)
+            return replace(known, dues=known.dues | {Due(original, since)})
         case RefundFinalized(refund=refund):
             return replace(state, refunds=state.refunds | {refund})
         case _:
@@ -414,14 +453,13 @@ def _absorb_outcome(
 
 def _absorb_request(
     state: TransferState,
-    fact: CancelRequested | RefundOpened | OperatorParked | OperatorReleased,
+    fact: CancelRequested | CancelWithdrawn | OperatorParked | OperatorReleased,
 ) -> TransferState:
     match fact:
-        case CancelRequested():
-            return replace(state, cancel_requested=True)
-        case RefundOpened(refund_id=refund_id):
-            first = refund_id if state.refund_id is None else min(refund_id, state.refund_id)
-            return replace(state, refund_id=first)
+        case CancelRequested(sequence=sequence):
+            return _requested(state, sequence, wanted=True)
+        case CancelWithdrawn(sequence=sequence):
+            return _requested(state, sequence, wanted=False)
         case OperatorParked(sequence=sequence, reason=reason):
             return _operated(state, sequence, reason)
         case OperatorReleased(sequence=sequence, excused=excused):
@@ -429,6 +467,12 @@ def _absorb_request(
             return replace(after, excused=after.excused | excused)
         case _:
             assert_never(fact)
+
+
+def _requested(state: TransferState, sequence: int, *, wanted: bool) -> TransferState:
+    if (sequence, not wanted) <= (state.cancel_sequence, not state.cancel_requested):
+        return state
+    return replace(state, cancel_sequence=sequence, cancel_requested=wanted)
 
 
 def _operated(state: TransferState, sequence: int, reason: str) -> TransferState:
@@ -442,14 +486,15 @@ def revision(state: TransferState) -> int:
     sets = (
         state.seen_in, state.vanished_from, state.burns, state.unfinalized, state.attempts,
         state.submitted, state.included, state.skips, state.expired, state.releases,
-        state.cancels, state.refunds, state.excused,
+        state.cancels, state.refunds, state.excused, state.dues,
     )  # fmt: skip
     flags = (
         state.refuted, state.order_expiry is not None, state.order_voided,
-        state.orphan is not None, state.cancel_requested, state.refund_id is not None,
+        state.orphan is not None, state.refund_id is not None,
     )  # fmt: skip
     words = sum(ruling.sequence + 1 for ruling in state.rulings)
-    return sum(map(len, sets)) + sum(flags) + words + state.operator_sequence
+    asked = 2 * state.cancel_sequence - state.cancel_requested
+    return sum(map(len, sets)) + sum(flags) + words + state.operator_sequence + asked
 
 
 # --- what is shown ---------------------------------------------------------------------
@@ -503,7 +548,22 @@ def _wait(reason: Reason, until: int | None = None) -> WaitingFor:
 
 
 def _proven(state: TransferState) -> bool:
-    return bool(state.burns) or state.order_expiry is not None
+    return bool(state.burns or state.dues) or state.order_expiry is not None
+
+
+def _is(state: TransferState, *kinds: Kind) -> bool:
+    return state.message is not None and state.message.kind in kinds
+
+
+def due_since(state: TransferState) -> int:
+    """Unix seconds of the final block that made this REFUND due; 0 where no chain did."""
+    return min((due.since for due in state.dues), default=0)
+
+
+def burned_at(state: TransferState) -> int:
+    """What the destination is told of the time its nonce began (`ReleaseItem.burned_at`): of a
+    burn its final block, of a REFUND the final block that made it due; 0 without either."""
+    return min((place.block.time for place in state.burns), default=due_since(state))
 
 
 def _outcome(state: TransferState) -> _Shown | None:
@@ -512,9 +572,9 @@ def _outcome(state: TransferState) -> _Shown | None:
         return Phase.ORPHANED, _wait(Reason.MANUAL_REVIEW)
     if not _proven(state):
         return _unproven(state)
-    if state.releases:
+    if state.releases or _paid_out(state):
         return Phase.RELEASED, None
-    if not state.cancels:
+    if not _flows_back(state):
         return (Phase.CANCELLED, None) if state.order_voided else None
     if state.refunds:
         return Phase.REFUNDED, None
@@ -522,6 +582,24 @@ def _outcome(state: TransferState) -> _Shown | None:
         return Phase.REFUNDING, WaitingFor("REFUND", None, Who.NOBODY)
     waits = None if state.order_expiry is not None else WaitingFor("REFUND", None, Who.NOBODY)
     return Phase.CANCELLED, waits
+
+
+def _paid_out(state: TransferState) -> bool:
+    """A redemption that M guards know to be paid, unless its refund is under way already."""
+    opened = state.refund_id is not None or bool(state.refunds)
+    return _is(state, Kind.REDEEM) and _authorized(state) and not opened
+
+
+def _flows_back(state: TransferState) -> bool:
+    """Finally cancelled, or a redemption that M guards know to be rejected."""
+    if not _is(state, Kind.REDEEM):
+        return bool(state.cancels)
+    rejected = sum(_rejects(ruling.verdict) for ruling in state.rulings)
+    return rejected >= state.needed or state.refund_id is not None or bool(state.refunds)
+
+
+def _rejects(verdict: Verdict) -> bool:
+    return isinstance(verdict, Refused) and verdict.reason is Reason.REDEMPTION_REJECTED
 
 
 def _unproven(state: TransferState) -> _Shown:
@@ -539,7 +617,7 @@ def _progress(state: TransferState) -> _Shown:
     """Where a proven transfer without an outcome stands."""
     if state.operator_reason:
         return Phase.PARKED, WaitingFor(Reason.MANUAL_REVIEW.value, None, Who.OPERATOR)
-    if state.cancel_requested:
+    if state.cancel_requested and _is(state, Kind.TRANSFER, Kind.ISSUE):
         return Phase.CANCELLING, WaitingFor("CANCEL", None, Who.NOBODY)
     live = live_attempts(state, Action.RELEASE)
     if live:
@@ -579,7 +657,7 @@ def _reviewed(state: TransferState) -> _Shown:
     if _authorized(state):
         return Phase.AUTHORIZED, WaitingFor("SIGNATURES", None, Who.NOBODY)
     refusals = [r.verdict for r in state.rulings if isinstance(r.verdict, Refused)]
-    lasting = [r for r in refusals if r.disposition is not Disposition.HOLD]
+    lasting = [r for r in refusals if r.disposition is not Disposition.HOLD and not _rejects(r)]
     spare = state.guards - state.needed
     if len(lasting) > spare:
         return Phase.PARKED, _first_wait(lasting)
@@ -599,6 +677,8 @@ def _funds(state: TransferState, phase: Phase) -> FundsAt:
     unproven_release = state.releases and phase is not Phase.RELEASED
     if unproven_release or (phase is Phase.PARKED and state.refuted):
         return FundsAt.UNKNOWN
+    if _is(state, Kind.REFUND):
+        return FundsAt.RETURNED if phase is Phase.RELEASED else FundsAt.RETURNING
     issued = state.order_expiry is not None
     if issued and phase is not Phase.RELEASED:
         return FundsAt.SOURCE
@@ -658,6 +738,10 @@ def _outcome_violations(state: TransferState) -> list[tuple[InvariantId, str]]:
         found.append((InvariantId.AT_MOST_ONCE, f"{outcomes} final releases and refunds"))
     if state.releases and state.cancels:
         found.append((InvariantId.AT_MOST_ONCE, "both released and cancelled"))
+    if state.refunds and _is(state, Kind.REDEEM) and _authorized(state):
+        found.append((InvariantId.AT_MOST_ONCE, "both paid out and refunded"))
+    if state.cancels and _is(state, Kind.REFUND):
+        found.append((InvariantId.AT_MOST_ONCE, "a refund was cancelled: nothing flows back twice"))
     return found
 
 
@@ -718,8 +802,19 @@ def _work(state: TransferState, shown: View) -> tuple[Effect, ...]:
             return _send(state, Action.CANCEL)
         case Phase.CANCELLED if not shown.terminal:
             return (OpenRefund(transfer_id),)
+        case Phase.RELEASED:
+            return _settle(state)
         case _:
             return ()
+
+
+def _settle(state: TransferState) -> tuple[Effect, ...]:
+    originals = sorted(due.original for due in state.dues if due.original is not None)
+    return tuple(
+        SettleRefund(state.transfer_id, original, refund)
+        for original in dict.fromkeys(originals)
+        for refund in state.releases
+    )
 
 
 def _authorized(state: TransferState) -> bool:

@@ -22,7 +22,7 @@ from xstock_core.observation import (
 )
 from xstock_core.refusal import GRANTED, Disposition, Reason, Refused, Verdict
 from xstock_core.release import Action
-from xstock_core.transfer import Attempt, Ruling, TransferState
+from xstock_core.transfer import Attempt, Due, Ruling, TransferState
 
 Record = dict[str, str | int]
 
@@ -51,6 +51,7 @@ def to_record(state: TransferState) -> Record:
         if state.rulings
         else "",
         "cancel_requested": int(state.cancel_requested),
+        "cancel_sequence": state.cancel_sequence,
         "refund_id": state.refund_id.hex() if state.refund_id else "",
         "operator_sequence": state.operator_sequence,
         "operator_reason": state.operator_reason,
@@ -74,6 +75,7 @@ def _set_texts(state: TransferState) -> Record:
         "cancels": _join(map(_cancel_text, state.cancels)),
         "refunds": _join(map(_release_text, state.refunds)),
         "excused": _join(batch.hex() for batch in state.excused),
+        "dues": _join(_parts(due.original or b"", due.since) for due in state.dues),
     }
 
 
@@ -122,6 +124,8 @@ def _state(record: Mapping[str, str | int]) -> TransferState:
         operator_sequence=number("operator_sequence"),
         operator_reason=text("operator_reason"),
         excused=each("excused", bytes.fromhex),
+        cancel_sequence=number("cancel_sequence"),
+        dues=each("dues", _due),
     )
 
 
@@ -199,6 +203,11 @@ def _orphan(text: str) -> OrphanBurn:
 def _attempt(text: str) -> Attempt:
     batch, action, deadline = text.split(_PART)
     return Attempt(bytes.fromhex(batch), Action(int(action)), int(deadline))
+
+
+def _due(text: str) -> Due:
+    original, since = text.split(_PART)
+    return Due(TransferId(bytes.fromhex(original)) if original else None, int(since))
 
 
 def _pair(text: str) -> tuple[bytes, bytes]:

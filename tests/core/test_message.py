@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import a_message, id_of
+from tests.builders import a_message, a_refund, an_issue, an_orphan, id_of
 from xstock_core.amount import InvalidAmount, Shares, parse_share_decimal, parse_shares
 from xstock_core.ids import (
     Address32,
@@ -30,7 +30,7 @@ from xstock_core.ids import (
     solana_nonce,
 )
 from xstock_core.message import MESSAGE_SIZE, Kind, make_message, parse_message
-from xstock_core.refund import refund_of
+from xstock_core.refund import refund_of, refund_of_orphan
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
@@ -249,8 +249,27 @@ def test_refund__of_a_hashed_burn__has_the_hashed_nonce() -> None:
     assert hashed_refund_nonce(burn.nonce) != orphan_refund_nonce(burn.nonce)
 
 
-@pytest.mark.parametrize("changes", [{"kind": Kind.REDEEM, "destination": Domain.CUSTODY}])
-def test_refund__of_a_redemption__cannot_be_derived(changes: dict[str, Any]) -> None:
-    burn = a_message(**changes)
+def test_refund__of_a_redemption__comes_from_custody() -> None:
+    burn = a_message(kind=Kind.REDEEM, destination=Domain.CUSTODY)
+    refund = refund_of(burn, burn.source_bridge)
+    assert (refund.source, refund.destination) == (Domain.CUSTODY, burn.source)
+    assert refund.source_bridge == custody_bridge()
+    assert (refund.recipient, refund.refund_address) == (burn.refund_address, burn.recipient)
+    assert refund.nonce != issue_nonce(burn.asset, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUND, Kind.ISSUE])
+def test_refund__of_what_never_flows_back__cannot_be_derived(kind: Kind) -> None:
+    burn = a_refund() if kind is Kind.REFUND else an_issue()
     with pytest.raises(InvalidId):
         refund_of(burn, burn.source_bridge)
+
+
+def test_refund_of_an_orphan__goes_to_the_owner_on_the_same_chain() -> None:
+    orphan = an_orphan()
+    reference = Address32(bytes(31) + b"\x07")
+    refund = refund_of_orphan(orphan, reference)
+    assert refund.source is refund.destination is Domain.SOLANA
+    assert refund.nonce == orphan_refund_nonce(orphan.nonce)
+    assert refund.recipient == refund.refund_address == orphan.owner
+    assert parse_message(refund.pack()) == refund

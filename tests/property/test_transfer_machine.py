@@ -37,10 +37,12 @@ from xstock_core.facts import (
     BurnVanished,
     CancelFinalized,
     CancelRequested,
+    CancelWithdrawn,
     DeadlinePassed,
     Fact,
     OperatorParked,
     OperatorReleased,
+    RefundDue,
     RefundFinalized,
     RefundOpened,
     ReleaseAuthorized,
@@ -48,10 +50,13 @@ from xstock_core.facts import (
     ReleaseIncluded,
     ReleaseSkippedSeen,
     ReleaseSubmitted,
+    VerdictGiven,
 )
 from xstock_core.ids import Domain
 from xstock_core.invariants import InvariantId, InvariantViolation, deterministic, ensure
+from xstock_core.message import Kind
 from xstock_core.observation import SkipReason
+from xstock_core.refund import refund_of
 from xstock_core.refusal import GRANTED, Reason, refuse
 from xstock_core.release import Action
 from xstock_core.transfer import (
@@ -84,7 +89,7 @@ TRUE_NEWS: tuple[Fact, ...] = (
     BurnSeen(MESSAGE, b"side"),
     BurnVanished(b"side"),
     BurnFinalized(a_burn(MESSAGE)),
-    CancelRequested(),
+    *(kind(n) for kind in (CancelRequested, CancelWithdrawn) for n in (1, 2)),
     RefundOpened(id_of(a_refund(MESSAGE))),
     OperatorParked(1, "asked"),
     OperatorReleased(2),
@@ -111,13 +116,42 @@ LIES: tuple[Fact, ...] = (
 )
 ANY_NEWS = st.sampled_from(TRUE_NEWS + OUTCOMES + LIES)
 
+REFUND = a_refund(MESSAGE)
+REFUND_NEWS: tuple[Fact, ...] = (
+    *(RefundDue(REFUND, original, n) for original in (id_of(MESSAGE), None) for n in (3, 5)),
+    *(news for news in TRUE_NEWS if isinstance(news, CancelRequested | VerdictGiven)),
+    *(ReleaseAuthorized(batch, NOW + n) for n, batch in enumerate(BATCHES)),
+    *(ReleaseSkippedSeen(batch, reason) for batch in BATCHES for reason in SkipReason),
+)
+REDEEM = a_message(kind=Kind.REDEEM, destination=Domain.CUSTODY)
+REDEEM_NEWS: tuple[Fact, ...] = (
+    BurnFinalized(a_burn(REDEEM)),
+    *(CancelRequested(n) for n in (1, 2)),
+    *(
+        a_verdict(guard, verdict, n)
+        for guard in (1, 2, 3)
+        for verdict in (
+            GRANTED,
+            refuse(Reason.REDEMPTION_UNPAID),
+            refuse(Reason.REDEMPTION_REJECTED),
+        )
+        for n in (1, 2)
+    ),
+    RefundOpened(id_of(refund_of(REDEEM, REDEEM.source_bridge))),
+)
+REDEEM_OUTCOMES: tuple[Fact, ...] = (
+    RefundFinalized(a_release(refund_of(REDEEM, REDEEM.source_bridge))),
+)
+
 
 class TransferMachine(RuleBasedStateMachine):
     """One transfer; the same news in another order must tell the same story."""
 
+    message = MESSAGE
+
     def __init__(self) -> None:
         super().__init__()
-        self.state = a_transfer(MESSAGE)
+        self.state = a_transfer(self.message)
         self.told: list[Fact] = []
         self.halts = 0
         self.shown = view(self.state)
@@ -159,7 +193,7 @@ class TransferMachine(RuleBasedStateMachine):
     @invariant()
     def any_order_ends_here(self) -> None:
         """F48: shuffled, with every fact told twice."""
-        retold = a_transfer(MESSAGE)
+        retold = a_transfer(self.message)
         news = self.told * 2
         Random(len(news)).shuffle(news)
         for fact in news:
@@ -199,6 +233,70 @@ SEARCH = settings(
 
 def test_transfer__any_news_in_any_order__is_one_story() -> None:
     run_state_machine_as_test(TransferMachine, settings=SEARCH)
+
+
+class RefundMachine(TransferMachine):
+    """A REFUND: proven by what made it due, never cancelled, released like any other."""
+
+    message = REFUND
+
+    @rule(fact=st.sampled_from(REFUND_NEWS))
+    def hear(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @rule(fact=st.just(ReleaseFinalized(a_release(REFUND))))
+    def hear_of_an_outcome(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @rule(fact=st.just(CancelFinalized(a_cancel(REFUND))))
+    def hear_a_contradiction(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @invariant()
+    def release_means_proven_burn_and_nothing_else(self) -> None:
+        shown = view(self.state)
+        assert shown.phase not in (TransferPhase.CANCELLING, TransferPhase.CANCELLED)
+        if shown.phase is TransferPhase.RELEASED:
+            assert self.state.dues
+            assert not self.state.cancels
+
+
+class RedeemMachine(TransferMachine):
+    """A REDEEM: paid by M guards' word or flowing back by M guards' word, never both."""
+
+    message = REDEEM
+
+    @rule(fact=st.sampled_from(REDEEM_NEWS))
+    def hear(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @rule(fact=st.sampled_from(REDEEM_OUTCOMES))
+    def hear_of_an_outcome(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @rule(fact=st.just(BurnRefuted()))
+    def hear_a_contradiction(self, fact: Fact) -> None:
+        self.tell(fact)
+
+    @invariant()
+    def release_means_proven_burn_and_nothing_else(self) -> None:
+        shown = view(self.state)
+        if shown.phase is TransferPhase.RELEASED:
+            assert self.state.burns
+            assert not self.state.refunds
+            assert shown.terminal
+
+    @invariant()
+    def broken_promises_halt(self) -> None:
+        """A broken promise that later news takes back stays halted."""
+        assert not violations(self.state) or self.halts > 0
+
+
+@pytest.mark.parametrize("machine", [RefundMachine, RedeemMachine])
+def test_transfer__that_flows_back__is_one_story_in_any_order(
+    machine: type[TransferMachine],
+) -> None:
+    run_state_machine_as_test(machine, settings=SEARCH)
 
 
 class LastWordWins(TransferMachine):
