@@ -5,13 +5,15 @@ line to `conftest.py`; the tests know nothing else of a family.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
@@ -113,6 +115,47 @@ class ChainUnderTest(Protocol):
 
     async def shares_of(self, holder: Address32) -> int:
         """The holder's shares at the newest block."""
+        ...
+
+
+class GovernedChain(ChainUnderTest, Protocol):
+    """What the suite of `ChainOffice` needs besides: keys in files, and time.
+
+    Keys are named: "agent", "admin", "stranger", the guards by `guard_ids`, and "guard-3", who is
+    no guard yet. All have money for fees.
+    """
+
+    spare_guard: Signer
+    """The key of "guard-3"."""
+    delay_seconds: int
+    """How long the chain makes the admin wait between proposal and effect; 0: not at all."""
+    redeems_while_paused: bool
+    """Whether a pause lets redemptions through."""
+    pause_ends: bool
+    """Whether a pause by one key ends by itself."""
+
+    def key_file(self, who: str) -> Path:
+        """The file with this one's key."""
+        ...
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office over one node with this one's key; None only looks."""
+        ...
+
+    def blocks_coming(self) -> AbstractAsyncContextManager[None]:
+        """Blocks are made quickly while something waits for them."""
+        ...
+
+    async def pass_time(self, seconds: int) -> None:
+        """Let chain time pass, and make a block."""
+        ...
+
+    async def redeem(self, amount: int) -> bool:
+        """Burn towards CUSTODY, and make the block: whether it succeeded."""
+        ...
+
+    async def try_burn(self, amount: int) -> bool:
+        """Burn towards `elsewhere`, and make the block: whether it succeeded."""
         ...
 
 
