@@ -65,6 +65,7 @@ TOPICS: Final = (
     TopicSpec("xstock.progress.v1", retention_days=1),
     TopicSpec("xstock.transfers.v1", cleanup="compact,delete"),
     TopicSpec("xstock.verdicts.v1", retention_days=365),
+    TopicSpec("xstock.alarms.v1", retention_days=365),
 )
 
 

@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dxstock_wire/v1/operator.proto\x12\x0exstock_wire.v1\"6\n\tHaltScope\x12\x0f\n\x05\x61sset\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x63hain\x18\x02 \x01(\rH\x00\x42\x07\n\x05scope\"\x80\x01\n\nHaltRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05scope\x18\x02 \x01(\x0b\x32\x19.xstock_wire.v1.HaltScope\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x04\x12\x11\n\tapprovals\x18\x06 \x03(\t\"[\n\x0bHaltRequest\x12(\n\x05scope\x18\x01 \x01(\x0b\x32\x19.xstock_wire.v1.HaltScope\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"8\n\x0cHaltResponse\x12(\n\x04halt\x18\x01 \x01(\x0b\x32\x1a.xstock_wire.v1.HaltRecord\"0\n\rResumeRequest\x12\x0f\n\x07halt_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eResumeResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x01(\t\"\x12\n\x10ListHaltsRequest\">\n\x11ListHaltsResponse\x12)\n\x05halts\x18\x01 \x03(\x0b\x32\x1a.xstock_wire.v1.HaltRecord\":\n\x11ListParkedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x0eParkedTransfer\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x04\"`\n\x12ListParkedResponse\x12\x31\n\ttransfers\x18\x01 \x03(\x0b\x32\x1e.xstock_wire.v1.ParkedTransfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x12RetryParkedRequest\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"$\n\x13RetryParkedResponse\x12\r\n\x05phase\x18\x01 \x01(\t2\x9c\x03\n\x0fOperatorService\x12\x41\n\x04Halt\x12\x1b.xstock_wire.v1.HaltRequest\x1a\x1c.xstock_wire.v1.HaltResponse\x12G\n\x06Resume\x12\x1d.xstock_wire.v1.ResumeRequest\x1a\x1e.xstock_wire.v1.ResumeResponse\x12P\n\tListHalts\x12 .xstock_wire.v1.ListHaltsRequest\x1a!.xstock_wire.v1.ListHaltsResponse\x12S\n\nListParked\x12!.xstock_wire.v1.ListParkedRequest\x1a\".xstock_wire.v1.ListParkedResponse\x12V\n\x0bRetryParked\x12\".xstock_wire.v1.RetryParkedRequest\x1a#.xstock_wire.v1.RetryParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dxstock_wire/v1/operator.proto\x12\x0exstock_wire.v1\"6\n\tHaltScope\x12\x0f\n\x05\x61sset\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05\x63hain\x18\x02 \x01(\rH\x00\x42\x07\n\x05scope\"\x80\x01\n\nHaltRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05scope\x18\x02 \x01(\x0b\x32\x19.xstock_wire.v1.HaltScope\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x04\x12\x11\n\tapprovals\x18\x06 \x03(\t\"[\n\x0bHaltRequest\x12(\n\x05scope\x18\x01 \x01(\x0b\x32\x19.xstock_wire.v1.HaltScope\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"8\n\x0cHaltResponse\x12(\n\x04halt\x18\x01 \x01(\x0b\x32\x1a.xstock_wire.v1.HaltRecord\"0\n\rResumeRequest\x12\x0f\n\x07halt_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eResumeResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x01(\t\"\x12\n\x10ListHaltsRequest\">\n\x11ListHaltsResponse\x12)\n\x05halts\x18\x01 \x03(\x0b\x32\x1a.xstock_wire.v1.HaltRecord\":\n\x11ListParkedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x0eParkedTransfer\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x04\"`\n\x12ListParkedResponse\x12\x31\n\ttransfers\x18\x01 \x03(\x0b\x32\x1e.xstock_wire.v1.ParkedTransfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x12RetryParkedRequest\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"$\n\x13RetryParkedResponse\x12\r\n\x05phase\x18\x01 \x01(\t\"@\n\nPauseScope\x12\r\n\x05\x61sset\x18\x01 \x01(\x0c\x12\x0e\n\x06source\x18\x02 \x01(\r\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\r\"~\n\x0bPauseRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x05scope\x18\x02 \x01(\x0b\x32\x1a.xstock_wire.v1.PauseScope\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x04\x12\r\n\x05until\x18\x06 \x01(\x04\"l\n\x0cPauseRequest\x12)\n\x05scope\x18\x01 \x01(\x0b\x32\x1a.xstock_wire.v1.PauseScope\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\t\";\n\rPauseResponse\x12*\n\x05pause\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.PauseRecord\"\x13\n\x11ListPausesRequest\"A\n\x12ListPausesResponse\x12+\n\x06pauses\x18\x01 \x03(\x0b\x32\x1b.xstock_wire.v1.PauseRecord\"\x97\x01\n\x0cLimitsChange\x12\x15\n\rbucket_shares\x18\x01 \x01(\x04\x12\'\n\x1f\x62ucket_refill_shares_per_second\x18\x02 \x01(\x04\x12)\n\x06\x64\x65lays\x18\x03 \x03(\x0b\x32\x19.xstock_wire.v1.DelayTier\x12\x1c\n\x14manual_review_shares\x18\x04 \x01(\x04\"1\n\tDelayTier\x12\x13\n\x0b\x66rom_shares\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x04\"\x82\x01\n\x0eProposeRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.xstock_wire.v1.ProposalKind\x12\x0f\n\x07subject\x18\x02 \x01(\x0c\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\xf1\x01\n\x0eProposalRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.xstock_wire.v1.ProposalKind\x12\x0f\n\x07subject\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x04\x12\x12\n\nexpires_ms\x18\x08 \x01(\x04\x12\x11\n\tapprovals\x18\t \x03(\t\x12\x13\n\x0b\x65xecuted_ms\x18\n \x01(\x04\x12\r\n\x05state\x18\x0b \x01(\t\x12\x0f\n\x07missing\x18\x0c \x01(\t\"C\n\x0fProposeResponse\x12\x30\n\x08proposal\x18\x01 \x01(\x0b\x32\x1e.xstock_wire.v1.ProposalRecord\"5\n\x0e\x41pproveRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"C\n\x0f\x41pproveResponse\x12\x30\n\x08proposal\x18\x01 \x01(\x0b\x32\x1e.xstock_wire.v1.ProposalRecord\"\x16\n\x14ListProposalsRequest\"J\n\x15ListProposalsResponse\x12\x31\n\tproposals\x18\x01 \x03(\x0b\x32\x1e.xstock_wire.v1.ProposalRecord\"\x13\n\x11ListAlarmsRequest\"K\n\rStandingAlarm\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x04\"C\n\x12ListAlarmsResponse\x12-\n\x06\x61larms\x18\x01 \x03(\x0b\x32\x1d.xstock_wire.v1.StandingAlarm*\xc4\x02\n\x0cProposalKind\x12\x1d\n\x19PROPOSAL_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PROPOSAL_KIND_RESUME\x10\x01\x12\x18\n\x14PROPOSAL_KIND_LIMITS\x10\x02\x12\x19\n\x15PROPOSAL_KIND_RELEASE\x10\x03\x12\x18\n\x14PROPOSAL_KIND_CANCEL\x10\x04\x12\x18\n\x14PROPOSAL_KIND_REFUND\x10\x05\x12\x1f\n\x1bPROPOSAL_KIND_ORPHAN_REFUND\x10\x06\x12\x1b\n\x17PROPOSAL_KIND_WRITE_OFF\x10\x07\x12\x1c\n\x18PROPOSAL_KIND_LIFT_PAUSE\x10\x08\x12\x1a\n\x16PROPOSAL_KIND_ROTATION\x10\t\x12\x1a\n\x16PROPOSAL_KIND_REDIRECT\x10\n2\x82\x07\n\x0fOperatorService\x12\x41\n\x04Halt\x12\x1b.xstock_wire.v1.HaltRequest\x1a\x1c.xstock_wire.v1.HaltResponse\x12G\n\x06Resume\x12\x1d.xstock_wire.v1.ResumeRequest\x1a\x1e.xstock_wire.v1.ResumeResponse\x12P\n\tListHalts\x12 .xstock_wire.v1.ListHaltsRequest\x1a!.xstock_wire.v1.ListHaltsResponse\x12S\n\nListParked\x12!.xstock_wire.v1.ListParkedRequest\x1a\".xstock_wire.v1.ListParkedResponse\x12V\n\x0bRetryParked\x12\".xstock_wire.v1.RetryParkedRequest\x1a#.xstock_wire.v1.RetryParkedResponse\x12\x44\n\x05Pause\x12\x1c.xstock_wire.v1.PauseRequest\x1a\x1d.xstock_wire.v1.PauseResponse\x12S\n\nListPauses\x12!.xstock_wire.v1.ListPausesRequest\x1a\".xstock_wire.v1.ListPausesResponse\x12J\n\x07Propose\x12\x1e.xstock_wire.v1.ProposeRequest\x1a\x1f.xstock_wire.v1.ProposeResponse\x12J\n\x07\x41pprove\x12\x1e.xstock_wire.v1.ApproveRequest\x1a\x1f.xstock_wire.v1.ApproveResponse\x12\\\n\rListProposals\x12$.xstock_wire.v1.ListProposalsRequest\x1a%.xstock_wire.v1.ListProposalsResponse\x12S\n\nListAlarms\x12!.xstock_wire.v1.ListAlarmsRequest\x1a\".xstock_wire.v1.ListAlarmsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'xstock_wire.v1.operator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PROPOSALKIND']._serialized_start=2414
+  _globals['_PROPOSALKIND']._serialized_end=2738
   _globals['_HALTSCOPE']._serialized_start=49
   _globals['_HALTSCOPE']._serialized_end=103
   _globals['_HALTRECORD']._serialized_start=106
@@ -57,6 +59,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPARKEDREQUEST']._serialized_end=878
   _globals['_RETRYPARKEDRESPONSE']._serialized_start=880
   _globals['_RETRYPARKEDRESPONSE']._serialized_end=916
-  _globals['_OPERATORSERVICE']._serialized_start=919
-  _globals['_OPERATORSERVICE']._serialized_end=1331
+  _globals['_PAUSESCOPE']._serialized_start=918
+  _globals['_PAUSESCOPE']._serialized_end=982
+  _globals['_PAUSERECORD']._serialized_start=984
+  _globals['_PAUSERECORD']._serialized_end=1110
+  _globals['_PAUSEREQUEST']._serialized_start=1112
+  _globals['_PAUSEREQUEST']._serialized_end=1220
+  _globals['_PAUSERESPONSE']._serialized_start=1222
+  _globals['_PAUSERESPONSE']._serialized_end=1281
+  _globals['_LISTPAUSESREQUEST']._serialized_start=1283
+  _globals['_LISTPAUSESREQUEST']._serialized_end=1302
+  _globals['_LISTPAUSESRESPONSE']._serialized_start=1304
+  _globals['_LISTPAUSESRESPONSE']._serialized_end=1369
+  _globals['_LIMITSCHANGE']._serialized_start=1372
+  _globals['_LIMITSCHANGE']._serialized_end=1523
+  _globals['_DELAYTIER']._serialized_start=1525
+  _globals['_DELAYTIER']._serialized_end=1574
+  _globals['_PROPOSEREQUEST']._serialized_start=1577
+  _globals['_PROPOSEREQUEST']._serialized_end=1707
+  _globals['_PROPOSALRECORD']._serialized_start=1710
+  _globals['_PROPOSALRECORD']._serialized_end=1951
+  _globals['_PROPOSERESPONSE']._serialized_start=1953
+  _globals['_PROPOSERESPONSE']._serialized_end=2020
+  _globals['_APPROVEREQUEST']._serialized_start=2022
+  _globals['_APPROVEREQUEST']._serialized_end=2075
+  _globals['_APPROVERESPONSE']._serialized_start=2077
+  _globals['_APPROVERESPONSE']._serialized_end=2144
+  _globals['_LISTPROPOSALSREQUEST']._serialized_start=2146
+  _globals['_LISTPROPOSALSREQUEST']._serialized_end=2168
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=2170
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=2244
+  _globals['_LISTALARMSREQUEST']._serialized_start=2246
+  _globals['_LISTALARMSREQUEST']._serialized_end=2265
+  _globals['_STANDINGALARM']._serialized_start=2267
+  _globals['_STANDINGALARM']._serialized_end=2342
+  _globals['_LISTALARMSRESPONSE']._serialized_start=2344
+  _globals['_LISTALARMSRESPONSE']._serialized_end=2411
+  _globals['_OPERATORSERVICE']._serialized_start=2741
+  _globals['_OPERATORSERVICE']._serialized_end=3639
 # @@protoc_insertion_point(module_scope)

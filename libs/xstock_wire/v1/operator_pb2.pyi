@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ProposalKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProposalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProposalKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROPOSAL_KIND_UNSPECIFIED: _ProposalKind.ValueType  # 0
+    """Never sent."""
+    PROPOSAL_KIND_RESUME: _ProposalKind.ValueType  # 1
+    """Not proposed: use Resume."""
+    PROPOSAL_KIND_LIMITS: _ProposalKind.ValueType  # 2
+    """subject: an asset id, or empty for all without limits of their own; payload: a LimitsChange."""
+    PROPOSAL_KIND_RELEASE: _ProposalKind.ValueType  # 3
+    """subject: a transfer parked as SCREENED or MANUAL_REVIEW."""
+    PROPOSAL_KIND_CANCEL: _ProposalKind.ValueType  # 4
+    """subject: a transfer to cancel at its destination."""
+    PROPOSAL_KIND_REFUND: _ProposalKind.ValueType  # 5
+    """subject: a transfer whose refund needs people."""
+    PROPOSAL_KIND_ORPHAN_REFUND: _ProposalKind.ValueType  # 6
+    """subject: the nonce of an orphan burn to refund."""
+    PROPOSAL_KIND_WRITE_OFF: _ProposalKind.ValueType  # 7
+    """subject: the nonce of an orphan burn to give up."""
+    PROPOSAL_KIND_LIFT_PAUSE: _ProposalKind.ValueType  # 8
+    """subject: the id of a pause, as ASCII."""
+    PROPOSAL_KIND_ROTATION: _ProposalKind.ValueType  # 9
+    """subject: the digest of a guard rotation, 32 bytes."""
+    PROPOSAL_KIND_REDIRECT: _ProposalKind.ValueType  # 10
+    """subject: a transfer whose refund is refused for good; payload: the new recipient, 32 bytes."""
+
+class ProposalKind(_ProposalKind, metaclass=_ProposalKindEnumTypeWrapper):
+    """What two people may decide together."""
+
+PROPOSAL_KIND_UNSPECIFIED: ProposalKind.ValueType  # 0
+"""Never sent."""
+PROPOSAL_KIND_RESUME: ProposalKind.ValueType  # 1
+"""Not proposed: use Resume."""
+PROPOSAL_KIND_LIMITS: ProposalKind.ValueType  # 2
+"""subject: an asset id, or empty for all without limits of their own; payload: a LimitsChange."""
+PROPOSAL_KIND_RELEASE: ProposalKind.ValueType  # 3
+"""subject: a transfer parked as SCREENED or MANUAL_REVIEW."""
+PROPOSAL_KIND_CANCEL: ProposalKind.ValueType  # 4
+"""subject: a transfer to cancel at its destination."""
+PROPOSAL_KIND_REFUND: ProposalKind.ValueType  # 5
+"""subject: a transfer whose refund needs people."""
+PROPOSAL_KIND_ORPHAN_REFUND: ProposalKind.ValueType  # 6
+"""subject: the nonce of an orphan burn to refund."""
+PROPOSAL_KIND_WRITE_OFF: ProposalKind.ValueType  # 7
+"""subject: the nonce of an orphan burn to give up."""
+PROPOSAL_KIND_LIFT_PAUSE: ProposalKind.ValueType  # 8
+"""subject: the id of a pause, as ASCII."""
+PROPOSAL_KIND_ROTATION: ProposalKind.ValueType  # 9
+"""subject: the digest of a guard rotation, 32 bytes."""
+PROPOSAL_KIND_REDIRECT: ProposalKind.ValueType  # 10
+"""subject: a transfer whose refund is refused for good; payload: the new recipient, 32 bytes."""
+Global___ProposalKind: _TypeAlias = ProposalKind  # noqa: Y015
 
 @_typing.final
 class HaltScope(_message.Message):
@@ -378,3 +435,536 @@ class RetryParkedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryParkedResponse: _TypeAlias = RetryParkedResponse  # noqa: Y015
+
+@_typing.final
+class PauseScope(_message.Message):
+    """What a pause stops; an unset field covers all of them, none set means everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    asset: _builtins.bytes
+    """One asset: its id."""
+    source: _builtins.int
+    """What was burned on this chain: its domain."""
+    destination: _builtins.int
+    """What would be released on this chain: its domain."""
+    def __init__(
+        self,
+        *,
+        asset: _builtins.bytes = ...,
+        source: _builtins.int = ...,
+        destination: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "destination", b"destination", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseScope: _TypeAlias = PauseScope  # noqa: Y015
+
+@_typing.final
+class PauseRecord(_message.Message):
+    """A pause in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id: the subject of a LIFT_PAUSE proposal."""
+    reason: _builtins.str
+    """Why, for people."""
+    by: _builtins.str
+    """Who paused."""
+    at_ms: _builtins.int
+    """When, Unix milliseconds."""
+    until: _builtins.int
+    """It ends by itself then, Unix seconds."""
+    @_builtins.property
+    def scope(self) -> Global___PauseScope:
+        """What it stops."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        scope: Global___PauseScope | None = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "by", b"by", "id", b"id", "reason", b"reason", "scope", b"scope", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRecord: _TypeAlias = PauseRecord  # noqa: Y015
+
+@_typing.final
+class PauseRequest(_message.Message):
+    """A pause to begin now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why; 1 to 500 characters."""
+    until: _builtins.int
+    """When it ends by itself, Unix seconds; at most 24 hours ahead."""
+    request_id: _builtins.str
+    """Client-made id, so that a retry is the same pause."""
+    @_builtins.property
+    def scope(self) -> Global___PauseScope:
+        """What to stop."""
+
+    def __init__(
+        self,
+        *,
+        scope: Global___PauseScope | None = ...,
+        reason: _builtins.str = ...,
+        until: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "scope", b"scope", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRequest: _TypeAlias = PauseRequest  # noqa: Y015
+
+@_typing.final
+class PauseResponse(_message.Message):
+    """The pause that is now in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pause(self) -> Global___PauseRecord:
+        """The pause."""
+
+    def __init__(
+        self,
+        *,
+        pause: Global___PauseRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseResponse: _TypeAlias = PauseResponse  # noqa: Y015
+
+@_typing.final
+class ListPausesRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPausesRequest: _TypeAlias = ListPausesRequest  # noqa: Y015
+
+@_typing.final
+class ListPausesResponse(_message.Message):
+    """The pauses in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___PauseRecord]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        pauses: _abc.Iterable[Global___PauseRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pauses", b"pauses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPausesResponse: _TypeAlias = ListPausesResponse  # noqa: Y015
+
+@_typing.final
+class LimitsChange(_message.Message):
+    """Limits of an asset's releases, all of them: what is unset has no limit here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKET_SHARES_FIELD_NUMBER: _builtins.int
+    BUCKET_REFILL_SHARES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    DELAYS_FIELD_NUMBER: _builtins.int
+    MANUAL_REVIEW_SHARES_FIELD_NUMBER: _builtins.int
+    bucket_shares: _builtins.int
+    """Capacity of the release bucket per destination and per lane, units of 10^-8 share; 0: none."""
+    bucket_refill_shares_per_second: _builtins.int
+    """Its refill, units of 10^-8 share per second."""
+    manual_review_shares: _builtins.int
+    """From this amount on a person reviews; 0: only what no bucket can hold."""
+    @_builtins.property
+    def delays(self) -> _containers.RepeatedCompositeFieldContainer[Global___DelayTier]:
+        """Large amounts wait, by rising amount; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        bucket_shares: _builtins.int = ...,
+        bucket_refill_shares_per_second: _builtins.int = ...,
+        delays: _abc.Iterable[Global___DelayTier] | None = ...,
+        manual_review_shares: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_refill_shares_per_second", b"bucket_refill_shares_per_second", "bucket_shares", b"bucket_shares", "delays", b"delays", "manual_review_shares", b"manual_review_shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitsChange: _TypeAlias = LimitsChange  # noqa: Y015
+
+@_typing.final
+class DelayTier(_message.Message):
+    """Amounts from here on wait so long after their burn is final."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SHARES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    from_shares: _builtins.int
+    """Units of 10^-8 share."""
+    seconds: _builtins.int
+    """Seconds, at most 30 days."""
+    def __init__(
+        self,
+        *,
+        from_shares: _builtins.int = ...,
+        seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_shares", b"from_shares", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelayTier: _TypeAlias = DelayTier  # noqa: Y015
+
+@_typing.final
+class ProposeRequest(_message.Message):
+    """Something to decide together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___ProposalKind.ValueType
+    """What."""
+    subject: _builtins.bytes
+    """About what; see ProposalKind."""
+    payload: _builtins.bytes
+    """What else the kind needs; see ProposalKind."""
+    reason: _builtins.str
+    """Why; 1 to 500 characters."""
+    request_id: _builtins.str
+    """Client-made id, so that a retry is the same proposal."""
+    def __init__(
+        self,
+        *,
+        kind: Global___ProposalKind.ValueType = ...,
+        subject: _builtins.bytes = ...,
+        payload: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "payload", b"payload", "reason", b"reason", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeRequest: _TypeAlias = ProposeRequest  # noqa: Y015
+
+@_typing.final
+class ProposalRecord(_message.Message):
+    """A proposal and what has become of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    EXECUTED_MS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    kind: Global___ProposalKind.ValueType
+    """What."""
+    subject: _builtins.bytes
+    """About what."""
+    payload: _builtins.bytes
+    """What else the kind needs."""
+    reason: _builtins.str
+    """Why."""
+    by: _builtins.str
+    """Who proposed it."""
+    at_ms: _builtins.int
+    """When, Unix milliseconds."""
+    expires_ms: _builtins.int
+    """It can not be approved any more from then on, Unix milliseconds."""
+    executed_ms: _builtins.int
+    """When it was executed, Unix milliseconds; 0 for not yet."""
+    state: _builtins.str
+    """OPEN, EXECUTED or EXPIRED."""
+    missing: _builtins.str
+    """What is still missing, for people; empty when executed."""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Approvers who said yes; the proposer among them if an approver."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___ProposalKind.ValueType = ...,
+        subject: _builtins.bytes = ...,
+        payload: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        expires_ms: _builtins.int = ...,
+        approvals: _abc.Iterable[_builtins.str] | None = ...,
+        executed_ms: _builtins.int = ...,
+        state: _builtins.str = ...,
+        missing: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "at_ms", b"at_ms", "by", b"by", "executed_ms", b"executed_ms", "expires_ms", b"expires_ms", "id", b"id", "kind", b"kind", "missing", b"missing", "payload", b"payload", "reason", b"reason", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalRecord: _TypeAlias = ProposalRecord  # noqa: Y015
+
+@_typing.final
+class ProposeResponse(_message.Message):
+    """The proposal as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> Global___ProposalRecord:
+        """The proposal."""
+
+    def __init__(
+        self,
+        *,
+        proposal: Global___ProposalRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeResponse: _TypeAlias = ProposeResponse  # noqa: Y015
+
+@_typing.final
+class ApproveRequest(_message.Message):
+    """A yes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """The proposal's id."""
+    reason: _builtins.str
+    """Why; 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRequest: _TypeAlias = ApproveRequest  # noqa: Y015
+
+@_typing.final
+class ApproveResponse(_message.Message):
+    """The proposal as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> Global___ProposalRecord:
+        """The proposal."""
+
+    def __init__(
+        self,
+        *,
+        proposal: Global___ProposalRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveResponse: _TypeAlias = ApproveResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalsRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsRequest: _TypeAlias = ListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class ListProposalsResponse(_message.Message):
+    """Proposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProposalRecord]:
+        """Newest first, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___ProposalRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsResponse: _TypeAlias = ListProposalsResponse  # noqa: Y015
+
+@_typing.final
+class ListAlarmsRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlarmsRequest: _TypeAlias = ListAlarmsRequest  # noqa: Y015
+
+@_typing.final
+class StandingAlarm(_message.Message):
+    """An alarm that stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """What it is, UPPER_SNAKE."""
+    scope: _builtins.str
+    """What it concerns."""
+    detail: _builtins.str
+    """Words and figures for a person."""
+    at_ms: _builtins.int
+    """When it was raised, Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "code", b"code", "detail", b"detail", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandingAlarm: _TypeAlias = StandingAlarm  # noqa: Y015
+
+@_typing.final
+class ListAlarmsResponse(_message.Message):
+    """The alarms that stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALARMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___StandingAlarm]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        alarms: _abc.Iterable[Global___StandingAlarm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlarmsResponse: _TypeAlias = ListAlarmsResponse  # noqa: Y015

@@ -60,6 +60,36 @@ class OperatorServiceStub:
                 request_serializer=xstock__wire_dot_v1_dot_operator__pb2.RetryParkedRequest.SerializeToString,
                 response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.RetryParkedResponse.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/Pause',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.PauseRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.PauseResponse.FromString,
+                _registered_method=True)
+        self.ListPauses = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/ListPauses',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListPausesRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListPausesResponse.FromString,
+                _registered_method=True)
+        self.Propose = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/Propose',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.ProposeRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ProposeResponse.FromString,
+                _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/Approve',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ApproveResponse.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/ListProposals',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.ListAlarms = channel.unary_unary(
+                '/xstock_wire.v1.OperatorService/ListAlarms',
+                request_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -102,6 +132,48 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Stop releases of a scope for at most 24 hours. The same request again is the same pause.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPauses(self, request, context):
+        """The pauses in force; those on chain are not among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Propose(self, request, context):
+        """Propose what takes two people. The same request again is the same proposal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Approve(self, request, context):
+        """Say yes to somebody else's proposal; it is executed as soon as enough people have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """Proposals that wait, and those of the last 30 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlarms(self, request, context):
+        """The alarms that stand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +201,36 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.RetryParked,
                     request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.RetryParkedRequest.FromString,
                     response_serializer=xstock__wire_dot_v1_dot_operator__pb2.RetryParkedResponse.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.PauseRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.PauseResponse.SerializeToString,
+            ),
+            'ListPauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPauses,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListPausesRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListPausesResponse.SerializeToString,
+            ),
+            'Propose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Propose,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ProposeRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.ProposeResponse.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ApproveRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.ApproveResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListProposalsRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'ListAlarms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlarms,
+                    request_deserializer=xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +369,168 @@ class OperatorService:
             '/xstock_wire.v1.OperatorService/RetryParked',
             xstock__wire_dot_v1_dot_operator__pb2.RetryParkedRequest.SerializeToString,
             xstock__wire_dot_v1_dot_operator__pb2.RetryParkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/Pause',
+            xstock__wire_dot_v1_dot_operator__pb2.PauseRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.PauseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/ListPauses',
+            xstock__wire_dot_v1_dot_operator__pb2.ListPausesRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.ListPausesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Propose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/Propose',
+            xstock__wire_dot_v1_dot_operator__pb2.ProposeRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.ProposeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/Approve',
+            xstock__wire_dot_v1_dot_operator__pb2.ApproveRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.ApproveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/ListProposals',
+            xstock__wire_dot_v1_dot_operator__pb2.ListProposalsRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlarms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.OperatorService/ListAlarms',
+            xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_operator__pb2.ListAlarmsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,18 @@ class OperatorServiceStub:
     """Transfers that wait for a person."""
     RetryParked: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RetryParkedRequest, _operator_pb2.RetryParkedResponse]
     """Try a parked transfer again, with a reason."""
+    Pause: _grpc.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]
+    """Stop releases of a scope for at most 24 hours. The same request again is the same pause."""
+    ListPauses: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListPausesRequest, _operator_pb2.ListPausesResponse]
+    """The pauses in force; those on chain are not among them."""
+    Propose: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ProposeRequest, _operator_pb2.ProposeResponse]
+    """Propose what takes two people. The same request again is the same proposal."""
+    Approve: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ApproveRequest, _operator_pb2.ApproveResponse]
+    """Say yes to somebody else's proposal; it is executed as soon as enough people have."""
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListProposalsRequest, _operator_pb2.ListProposalsResponse]
+    """Proposals that wait, and those of the last 30 days."""
+    ListAlarms: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListAlarmsRequest, _operator_pb2.ListAlarmsResponse]
+    """The alarms that stand."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
@@ -65,6 +77,18 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Transfers that wait for a person."""
     RetryParked: _aio.UnaryUnaryMultiCallable[_operator_pb2.RetryParkedRequest, _operator_pb2.RetryParkedResponse]  # type: ignore[assignment]
     """Try a parked transfer again, with a reason."""
+    Pause: _aio.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]  # type: ignore[assignment]
+    """Stop releases of a scope for at most 24 hours. The same request again is the same pause."""
+    ListPauses: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListPausesRequest, _operator_pb2.ListPausesResponse]  # type: ignore[assignment]
+    """The pauses in force; those on chain are not among them."""
+    Propose: _aio.UnaryUnaryMultiCallable[_operator_pb2.ProposeRequest, _operator_pb2.ProposeResponse]  # type: ignore[assignment]
+    """Propose what takes two people. The same request again is the same proposal."""
+    Approve: _aio.UnaryUnaryMultiCallable[_operator_pb2.ApproveRequest, _operator_pb2.ApproveResponse]  # type: ignore[assignment]
+    """Say yes to somebody else's proposal; it is executed as soon as enough people have."""
+    ListProposals: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListProposalsRequest, _operator_pb2.ListProposalsResponse]  # type: ignore[assignment]
+    """Proposals that wait, and those of the last 30 days."""
+    ListAlarms: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListAlarmsRequest, _operator_pb2.ListAlarmsResponse]  # type: ignore[assignment]
+    """The alarms that stand."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Look, stop, resume."""
@@ -110,5 +134,53 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.RetryParkedResponse, _abc.Awaitable[_operator_pb2.RetryParkedResponse]]:
         """Try a parked transfer again, with a reason."""
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _operator_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.PauseResponse, _abc.Awaitable[_operator_pb2.PauseResponse]]:
+        """Stop releases of a scope for at most 24 hours. The same request again is the same pause."""
+
+    @_abc_1.abstractmethod
+    def ListPauses(
+        self,
+        request: _operator_pb2.ListPausesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ListPausesResponse, _abc.Awaitable[_operator_pb2.ListPausesResponse]]:
+        """The pauses in force; those on chain are not among them."""
+
+    @_abc_1.abstractmethod
+    def Propose(
+        self,
+        request: _operator_pb2.ProposeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ProposeResponse, _abc.Awaitable[_operator_pb2.ProposeResponse]]:
+        """Propose what takes two people. The same request again is the same proposal."""
+
+    @_abc_1.abstractmethod
+    def Approve(
+        self,
+        request: _operator_pb2.ApproveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ApproveResponse, _abc.Awaitable[_operator_pb2.ApproveResponse]]:
+        """Say yes to somebody else's proposal; it is executed as soon as enough people have."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _operator_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ListProposalsResponse, _abc.Awaitable[_operator_pb2.ListProposalsResponse]]:
+        """Proposals that wait, and those of the last 30 days."""
+
+    @_abc_1.abstractmethod
+    def ListAlarms(
+        self,
+        request: _operator_pb2.ListAlarmsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ListAlarmsResponse, _abc.Awaitable[_operator_pb2.ListAlarmsResponse]]:
+        """The alarms that stand."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -221,3 +221,249 @@ class IssueVoid(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueVoid: _TypeAlias = IssueVoid  # noqa: Y015
+
+@_typing.final
+class CorporateAction(_message.Message):
+    """The issuer announces that an asset's multiplier changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ACTIVATES_AT_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    asset: _builtins.bytes
+    """The asset id, 32 bytes."""
+    event_id: _builtins.str
+    """The issuer's name for the event; 1 to 64 characters."""
+    version: _builtins.int
+    """Grows with every correction of the event; the newest counts."""
+    activates_at: _builtins.int
+    """When it activates, Unix seconds."""
+    multiplier: _builtins.str
+    """The multiplier that holds afterwards, scaled by 10^18, as a decimal string."""
+    cancelled: _builtins.bool
+    """True when the event will not happen."""
+    def __init__(
+        self,
+        *,
+        asset: _builtins.bytes = ...,
+        event_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        activates_at: _builtins.int = ...,
+        multiplier: _builtins.str = ...,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activates_at", b"activates_at", "asset", b"asset", "cancelled", b"cancelled", "event_id", b"event_id", "multiplier", b"multiplier", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorporateAction: _TypeAlias = CorporateAction  # noqa: Y015
+
+@_typing.final
+class ScreenedAccount(_message.Message):
+    """One address that nothing may be released to or from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    account: _builtins.bytes
+    """The address in wire form, 32 bytes; whoever holds it on one chain holds it on all."""
+    chain: _builtins.int
+    """The chain it was listed for: its domain; 0 for none in particular."""
+    reason: _builtins.str
+    """Why: "sanctions", "us-person" or "issuer"."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.bytes = ...,
+        chain: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "chain", b"chain", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenedAccount: _TypeAlias = ScreenedAccount  # noqa: Y015
+
+@_typing.final
+class ScreeningList(_message.Message):
+    """A screening list; kind "screening-list", signed by a registered screener."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Grows with every list; an older one is refused."""
+    as_of: _builtins.int
+    """When this was true, Unix seconds."""
+    expires: _builtins.int
+    """After this the list says nothing any more, Unix seconds."""
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScreenedAccount]:
+        """Who is listed."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        as_of: _builtins.int = ...,
+        expires: _builtins.int = ...,
+        accounts: _abc.Iterable[Global___ScreenedAccount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "as_of", b"as_of", "expires", b"expires", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreeningList: _TypeAlias = ScreeningList  # noqa: Y015
+
+@_typing.final
+class SupplyProofChain(_message.Message):
+    """One chain's part of a supply proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    BOOKED_NUMBER_FIELD_NUMBER: _builtins.int
+    BOOKED_HASH_FIELD_NUMBER: _builtins.int
+    BOOKED_TIME_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    READING_NUMBER_FIELD_NUMBER: _builtins.int
+    READING_HASH_FIELD_NUMBER: _builtins.int
+    chain: _builtins.int
+    """Domain number."""
+    ledger: _builtins.int
+    """Supply by the ledger, units of 10^-8 share."""
+    booked_number: _builtins.int
+    """The final block through which the chain was booked; of a past moment, the last block up to it
+    that moved the books.
+    """
+    booked_hash: _builtins.bytes
+    """Its hash."""
+    booked_time: _builtins.int
+    """Its time, Unix seconds."""
+    reading: _builtins.str
+    """Supply as the chain says at `reading_number`, less the bridge's own inventory, in the token's
+    own units; empty when none is believed, and in proofs of a past moment.
+    """
+    decimals: _builtins.int
+    """The token's decimals."""
+    reading_number: _builtins.int
+    """The final block of the reading."""
+    reading_hash: _builtins.bytes
+    """Its hash."""
+    def __init__(
+        self,
+        *,
+        chain: _builtins.int = ...,
+        ledger: _builtins.int = ...,
+        booked_number: _builtins.int = ...,
+        booked_hash: _builtins.bytes = ...,
+        booked_time: _builtins.int = ...,
+        reading: _builtins.str = ...,
+        decimals: _builtins.int = ...,
+        reading_number: _builtins.int = ...,
+        reading_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_hash", b"booked_hash", "booked_number", b"booked_number", "booked_time", b"booked_time", "chain", b"chain", "decimals", b"decimals", "ledger", b"ledger", "reading", b"reading", "reading_hash", b"reading_hash", "reading_number", b"reading_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupplyProofChain: _TypeAlias = SupplyProofChain  # noqa: Y015
+
+@_typing.final
+class SupplyProof(_message.Message):
+    """A guard's statement of one asset's supply, as its journal had it after one link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARD_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AS_OF_MS_FIELD_NUMBER: _builtins.int
+    JOURNAL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    JOURNAL_DIGEST_FIELD_NUMBER: _builtins.int
+    CHAINS_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    ORPHANED_FIELD_NUMBER: _builtins.int
+    OPEN_ISSUANCE_FIELD_NUMBER: _builtins.int
+    UNPAID_REDEMPTION_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    ATTESTATION_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HELD_UNITS_FIELD_NUMBER: _builtins.int
+    ATTESTATION_AS_OF_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    guard_id: _builtins.str
+    """The guard's id."""
+    asset: _builtins.bytes
+    """The asset id, 32 bytes."""
+    as_of_ms: _builtins.int
+    """The moment asked for, Unix milliseconds."""
+    journal_sequence: _builtins.int
+    """The last link written no later than that."""
+    journal_digest: _builtins.bytes
+    """Its digest."""
+    in_flight: _builtins.int
+    """Burned and not released, units of 10^-8 share."""
+    orphaned: _builtins.int
+    """Orphan burns neither refunded nor written off."""
+    open_issuance: _builtins.int
+    """Reserved for issuance and not released."""
+    unpaid_redemption: _builtins.int
+    """Redemptions that no attestation lists as paid."""
+    exposure: _builtins.int
+    """The sum of all of the above."""
+    attestation_sequence: _builtins.int
+    """The attestation in force; 0 for none."""
+    held_units: _builtins.int
+    """What it says is held, in units of 10^-8 of one real share."""
+    attestation_as_of: _builtins.int
+    """When that was true, Unix seconds."""
+    cap: _builtins.int
+    """The cap that follows, units of 10^-8 share."""
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___SupplyProofChain]:
+        """By rising domain number."""
+
+    def __init__(
+        self,
+        *,
+        guard_id: _builtins.str = ...,
+        asset: _builtins.bytes = ...,
+        as_of_ms: _builtins.int = ...,
+        journal_sequence: _builtins.int = ...,
+        journal_digest: _builtins.bytes = ...,
+        chains: _abc.Iterable[Global___SupplyProofChain] | None = ...,
+        in_flight: _builtins.int = ...,
+        orphaned: _builtins.int = ...,
+        open_issuance: _builtins.int = ...,
+        unpaid_redemption: _builtins.int = ...,
+        exposure: _builtins.int = ...,
+        attestation_sequence: _builtins.int = ...,
+        held_units: _builtins.int = ...,
+        attestation_as_of: _builtins.int = ...,
+        cap: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "guard_id", b"guard_id", "held_units", b"held_units", "in_flight", b"in_flight", "journal_digest", b"journal_digest", "journal_sequence", b"journal_sequence", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupplyProof: _TypeAlias = SupplyProof  # noqa: Y015

@@ -610,6 +610,54 @@ class TransferRecord(_message.Message):
 Global___TransferRecord: _TypeAlias = TransferRecord  # noqa: Y015
 
 @_typing.final
+class AlarmRecord(_message.Message):
+    """Something that a person should know now, on xstock.alarms.v1 (keyed by scope). Told once while
+    the same code, scope and about stand.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """The deployment."""
+    service: _builtins.str
+    """Who raises it: a guard's id, or another service's name."""
+    code: _builtins.str
+    """What it is, UPPER_SNAKE: HALTED, PARKED, SOURCE_DISSENT, OVER_CAP, DENIED and so on."""
+    scope: _builtins.str
+    """What it concerns: "asset/<hex>", "chain/<n>", "transfer/<hex>", "identity/<name>" or "all"."""
+    detail: _builtins.str
+    """Words and figures for a person."""
+    at_ms: _builtins.int
+    """When, Unix milliseconds."""
+    about: _builtins.str
+    """What tells it from another alarm of the same code and scope; may be empty."""
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        code: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        about: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "at_ms", b"at_ms", "code", b"code", "deployment_id", b"deployment_id", "detail", b"detail", "scope", b"scope", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlarmRecord: _TypeAlias = AlarmRecord  # noqa: Y015
+
+@_typing.final
 class VerdictRecord(_message.Message):
     """A verdict of one guard, on xstock.verdicts.v1."""
 

@@ -551,6 +551,60 @@ class SubmitOpeningResponse(_message.Message):
 Global___SubmitOpeningResponse: _TypeAlias = SubmitOpeningResponse  # noqa: Y015
 
 @_typing.final
+class SubmitCorporateActionRequest(_message.Message):
+    """An announcement to book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOUNCEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def announcement(self) -> _common_pb2.SignedPaper:
+        """kind "corporate-action", signed by a registered issuer."""
+
+    def __init__(
+        self,
+        *,
+        announcement: _common_pb2.SignedPaper | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitCorporateActionRequest: _TypeAlias = SubmitCorporateActionRequest  # noqa: Y015
+
+@_typing.final
+class SubmitCorporateActionResponse(_message.Message):
+    """The announcement that counts now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    OPENS_FIELD_NUMBER: _builtins.int
+    CLOSES_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Its version."""
+    opens: _builtins.int
+    """Releases of the asset stand still from here, Unix seconds; 0 when it was cancelled."""
+    closes: _builtins.int
+    """To here, Unix seconds, and then until every chain and custody agree."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        opens: _builtins.int = ...,
+        closes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes", b"closes", "opens", b"opens", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitCorporateActionResponse: _TypeAlias = SubmitCorporateActionResponse  # noqa: Y015
+
+@_typing.final
 class GetLedgerRequest(_message.Message):
     """Which assets; empty means all."""
 

@@ -55,6 +55,11 @@ class SupplyGuardServiceStub:
                 request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.SerializeToString,
                 response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.FromString,
                 _registered_method=True)
+        self.SubmitCorporateAction = channel.unary_unary(
+                '/xstock_wire.v1.SupplyGuardService/SubmitCorporateAction',
+                request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionResponse.FromString,
+                _registered_method=True)
         self.SubmitRejection = channel.unary_unary(
                 '/xstock_wire.v1.SupplyGuardService/SubmitRejection',
                 request_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitRejectionRequest.SerializeToString,
@@ -104,6 +109,13 @@ class SupplyGuardServiceServicer:
 
     def GetLedger(self, request, context):
         """The ledger of assets, with cap, exposure and what the chains say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitCorporateAction(self, request, context):
+        """Take the issuer's announcement of a multiplier's change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_SupplyGuardServiceServicer_to_server(servicer, server):
                     servicer.GetLedger,
                     request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.FromString,
                     response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.SerializeToString,
+            ),
+            'SubmitCorporateAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitCorporateAction,
+                    request_deserializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionResponse.SerializeToString,
             ),
             'SubmitRejection': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitRejection,
@@ -290,6 +307,33 @@ class SupplyGuardService:
             '/xstock_wire.v1.SupplyGuardService/GetLedger',
             xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerRequest.SerializeToString,
             xstock__wire_dot_v1_dot_supply__guard__pb2.GetLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitCorporateAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.SupplyGuardService/SubmitCorporateAction',
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_supply__guard__pb2.SubmitCorporateActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

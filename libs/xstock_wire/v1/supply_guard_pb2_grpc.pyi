@@ -41,6 +41,8 @@ class SupplyGuardServiceStub:
     """Take custody's statement."""
     GetLedger: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.GetLedgerRequest, _supply_guard_pb2.GetLedgerResponse]
     """The ledger of assets, with cap, exposure and what the chains say."""
+    SubmitCorporateAction: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitCorporateActionRequest, _supply_guard_pb2.SubmitCorporateActionResponse]
+    """Take the issuer's announcement of a multiplier's change."""
     SubmitRejection: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitRejectionRequest, _supply_guard_pb2.SubmitRejectionResponse]
     """Take custody's refusal to pay a redemption."""
     ListRedemptions: _grpc.UnaryUnaryMultiCallable[_supply_guard_pb2.ListRedemptionsRequest, _supply_guard_pb2.ListRedemptionsResponse]
@@ -63,6 +65,8 @@ class SupplyGuardServiceAsyncStub(SupplyGuardServiceStub):
     """Take custody's statement."""
     GetLedger: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.GetLedgerRequest, _supply_guard_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """The ledger of assets, with cap, exposure and what the chains say."""
+    SubmitCorporateAction: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitCorporateActionRequest, _supply_guard_pb2.SubmitCorporateActionResponse]  # type: ignore[assignment]
+    """Take the issuer's announcement of a multiplier's change."""
     SubmitRejection: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.SubmitRejectionRequest, _supply_guard_pb2.SubmitRejectionResponse]  # type: ignore[assignment]
     """Take custody's refusal to pay a redemption."""
     ListRedemptions: _aio.UnaryUnaryMultiCallable[_supply_guard_pb2.ListRedemptionsRequest, _supply_guard_pb2.ListRedemptionsResponse]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class SupplyGuardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supply_guard_pb2.GetLedgerResponse, _abc.Awaitable[_supply_guard_pb2.GetLedgerResponse]]:
         """The ledger of assets, with cap, exposure and what the chains say."""
+
+    @_abc_1.abstractmethod
+    def SubmitCorporateAction(
+        self,
+        request: _supply_guard_pb2.SubmitCorporateActionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supply_guard_pb2.SubmitCorporateActionResponse, _abc.Awaitable[_supply_guard_pb2.SubmitCorporateActionResponse]]:
+        """Take the issuer's announcement of a multiplier's change."""
 
     @_abc_1.abstractmethod
     def SubmitRejection(

@@ -80,6 +80,10 @@ class PolicyConfig:
     """A release without a burn halts after this long even if the source's time stands still."""
     unmatched_slack_seconds: int = 30
     """Chains' clocks may differ by this much."""
+    attestors_needed: int = 1
+    """How many distinct attestors must have signed the very same attestation."""
+    under_collateral_seconds_max: int = 3600
+    """An asset whose exposure stays above its cap for longer is halted."""
     bucket: Bucket | None = None
     """A full release bucket per asset and lane; None: only the contracts' own buckets."""
 
@@ -96,6 +100,12 @@ class GuardConfig:
     issuers: Mapping[str, bytes]
     """Public key by key id."""
     attestors: Mapping[str, bytes]
+    custodians: frozenset[str] = frozenset()
+    """Key ids of those attestors that are custody itself: only they reject a redemption."""
+    guard_papers: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    """By guard id, the public key with which that guard signs papers."""
+    threshold: int = 1
+    """M: how many guards must sign an opening."""
     policy: PolicyConfig = PolicyConfig()
     openings: Mapping[tuple[AssetId, Domain], Opening] = field(
         default_factory=lambda: MappingProxyType({})

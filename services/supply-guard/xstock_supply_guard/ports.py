@@ -15,10 +15,6 @@ from xstock_core.ledger import Account, Entry, EntryId, EntryKind
 from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId
 from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_supply_guard.model import (
-    OpeningRecord,
-    PaperSignature,
-    RedemptionRecord,
-    RedemptionState,
     Alarm,
     AttestationRecord,
     BelievedSupply,
@@ -31,13 +27,17 @@ from xstock_supply_guard.model import (
     JournalLink,
     LedgerAt,
     Limits,
+    OpeningRecord,
     Origin,
+    PaperSignature,
     Pause,
     Permit,
     Posted,
     Proposal,
     ProposalKind,
     RaisedAlarm,
+    RedemptionRecord,
+    RedemptionState,
     Ruling,
     Scan,
     SupplyStep,

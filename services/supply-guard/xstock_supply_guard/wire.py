@@ -19,6 +19,7 @@ from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.books import AssetBook, ChainBook
 from xstock_supply_guard.model import (
+    Alarm,
     Halt,
     OrderPaper,
     PermitItem,
@@ -67,6 +68,21 @@ def ruling_to_record(
         deployment_id=deployment_id,
         guard_id=guard_id,
         verdict=ruling_to_wire(ruling),
+        at_ms=at_ms,
+    )
+
+
+def alarm_to_record(
+    alarm: Alarm, *, guard_id: str, deployment_id: str, at_ms: int
+) -> records_pb2.AlarmRecord:
+    """An alarm as it is published."""
+    return records_pb2.AlarmRecord(
+        deployment_id=deployment_id,
+        service=guard_id,
+        code=alarm.code,
+        scope=alarm.scope,
+        detail=alarm.detail,
+        about=alarm.about,
         at_ms=at_ms,
     )
 

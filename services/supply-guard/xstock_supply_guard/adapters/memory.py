@@ -291,8 +291,9 @@ class _Unit(PaperMemory, PeopleMemory):
         return LedgerAt(balances, through, attested)
 
     async def balances_off(self) -> Sequence[str]:
-        everything = await self.ledger_at([a for a, _ in self.state.balances], len(self.state.moved))
-        return _differences(self.state.balances, everything.balances)
+        assets = {asset for asset, _ in self.state.balances}
+        last = await self.ledger_at(assets, len(self.state.moved))
+        return _differences(self.state.balances, last.balances)
 
     async def entries_off(self) -> Sequence[str]:
         summed = movements([one.entry for one in self.state.entries.values()])

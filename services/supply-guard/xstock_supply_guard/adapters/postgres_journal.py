@@ -24,7 +24,6 @@ from xstock_supply_guard.adapters import rows
 from xstock_supply_guard.adapters.linking import Unlinked
 from xstock_supply_guard.model import (
     FIRST_LINK,
-    AttestationRecord,
     JournalHead,
     JournalLink,
     LedgerAt,
@@ -42,10 +41,12 @@ class JournalUnit:
         return (await self._connection.execute(text(sql), parameters)).all()
 
     async def journal_head(self) -> JournalHead:
+        """The last link."""
         sql = "SELECT sequence, digest, at_ms FROM journal ORDER BY sequence DESC LIMIT 1"
         return _head(await self._journal_rows(sql))
 
     async def link_at(self, at_ms: int) -> JournalHead:
+        """The last link no later than this."""
         sql = (
             "SELECT sequence, digest, at_ms FROM journal WHERE at_ms <= :at_ms"
             " ORDER BY at_ms DESC, sequence DESC LIMIT 1"
@@ -53,6 +54,7 @@ class JournalUnit:
         return _head(await self._journal_rows(sql, at_ms=at_ms))
 
     async def journal_after(self, sequence: int, limit: int) -> Sequence[JournalLink]:
+        """The links that follow."""
         sql = "SELECT * FROM journal WHERE sequence > :after ORDER BY sequence LIMIT :limit"
         return [
             JournalLink(
@@ -66,6 +68,7 @@ class JournalUnit:
         ]
 
     async def ledger_at(self, assets: Collection[AssetId], sequence: int) -> LedgerAt:
+        """The ledger after a link."""
         wanted: dict[str, Any] = {"assets": list(assets), "sequence": sequence}
         balances = {
             (AssetId(bytes(row.asset)), parse_account(row.account)): int(row.amount)
@@ -80,15 +83,18 @@ class JournalUnit:
         return LedgerAt(balances, through, attested)
 
     async def balances_off(self) -> Sequence[str]:
+        """Balances that are not what was journaled last."""
         return [_off(row) for row in await self._journal_rows(_BALANCES_OFF)]
 
     async def entries_off(self) -> Sequence[str]:
+        """Balances that are not the sum of their entries."""
         await self._connection.execute(text("SET LOCAL statement_timeout = '15min'"))
         return [_off(row) for row in await self._journal_rows(_ENTRIES_OFF)]
 
     async def entries_after(
         self, kinds: Collection[EntryKind], after: EntryId, limit: int
     ) -> Sequence[Entry]:
+        """Entries by id."""
         sql = (
             "SELECT * FROM ledger_entry WHERE id > :after AND kind = ANY(CAST(:kinds AS text[]))"
             " ORDER BY id LIMIT :limit"
@@ -98,6 +104,7 @@ class JournalUnit:
         return [_entry(row) for row in found]
 
     async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
+        """Append one link."""
         before = await self.journal_head()
         every = self.unlinked.lines(lines)
         if not every:
