@@ -1274,6 +1274,8 @@ class Transfer(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     BLOCKS_TO_FINAL_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    REFUND_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """Its id, 32 bytes."""
     revision: _builtins.int
@@ -1302,6 +1304,10 @@ class Transfer(_message.Message):
     """The 179-byte message: anyone can recompute the id from it."""
     blocks_to_final: _builtins.int
     """Blocks that finality must still advance, when state is SEEN."""
+    refund_id: _builtins.bytes
+    """The REFUND in which this transfer flows back; empty when there is none."""
+    refund_of: _builtins.bytes
+    """Of a REFUND: the transfer that flows back in it; empty for an orphan's."""
     @_builtins.property
     def waiting_for(self) -> Global___WaitingFor:
         """Set when it waits."""
@@ -1339,10 +1345,12 @@ class Transfer(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         blocks_to_final: _builtins.int = ...,
+        refund_id: _builtins.bytes = ...,
+        refund_of: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at", "waiting_for", b"waiting_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_to_final", b"blocks_to_final", "created_at", b"created_at", "destination", b"destination", "funds_at", b"funds_at", "id", b"id", "kind", b"kind", "message", b"message", "recipient", b"recipient", "refund_to", b"refund_to", "revision", b"revision", "shares", b"shares", "source", b"source", "state", b"state", "steps", b"steps", "symbol", b"symbol", "terminal", b"terminal", "updated_at", b"updated_at", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_to_final", b"blocks_to_final", "created_at", b"created_at", "destination", b"destination", "funds_at", b"funds_at", "id", b"id", "kind", b"kind", "message", b"message", "recipient", b"recipient", "refund_id", b"refund_id", "refund_of", b"refund_of", "refund_to", b"refund_to", "revision", b"revision", "shares", b"shares", "source", b"source", "state", b"state", "steps", b"steps", "symbol", b"symbol", "terminal", b"terminal", "updated_at", b"updated_at", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1673,6 +1681,58 @@ class ReportBurnResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportBurnResponse: _TypeAlias = ReportBurnResponse  # noqa: Y015
+
+@_typing.final
+class CancelTransferRequest(_message.Message):
+    """A transfer that its holder wants back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.bytes
+    """The transfer, 32 bytes."""
+    @_builtins.property
+    def request(self) -> _common_pb2.SignedPaper:
+        """kind "cancel-request", signed by the key of the burn's sender or refund address."""
+
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.bytes = ...,
+        request: _common_pb2.SignedPaper | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTransferRequest: _TypeAlias = CancelTransferRequest  # noqa: Y015
+
+@_typing.final
+class CancelTransferResponse(_message.Message):
+    """The transfer as it stands now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """The transfer."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Global___Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTransferResponse: _TypeAlias = CancelTransferResponse  # noqa: Y015
 
 @_typing.final
 class WatchStart(_message.Message):

@@ -81,6 +81,11 @@ class BridgeServiceStub:
                 request_serializer=xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnRequest.SerializeToString,
                 response_deserializer=xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnResponse.FromString,
                 _registered_method=True)
+        self.CancelTransfer = channel.unary_unary(
+                '/xstock_wire.v1.BridgeService/CancelTransfer',
+                request_serializer=xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferResponse.FromString,
+                _registered_method=True)
         self.WatchTransfers = channel.unary_stream(
                 '/xstock_wire.v1.BridgeService/WatchTransfers',
                 request_serializer=xstock__wire_dot_v1_dot_bridge__pb2.WatchTransfersRequest.SerializeToString,
@@ -157,6 +162,14 @@ class BridgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelTransfer(self, request, context):
+        """Ask for the tokens back with the holder's signed request. The transfer is cancelled on the
+        destination, and once that is final refunded on the source. Asking again is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTransfers(self, request, context):
         """Follow transfers; every frame carries a token from which to resume without a gap.
         """
@@ -211,6 +224,11 @@ def add_BridgeServiceServicer_to_server(servicer, server):
                     servicer.ReportBurn,
                     request_deserializer=xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnRequest.FromString,
                     response_serializer=xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnResponse.SerializeToString,
+            ),
+            'CancelTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTransfer,
+                    request_deserializer=xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferResponse.SerializeToString,
             ),
             'WatchTransfers': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTransfers,
@@ -463,6 +481,33 @@ class BridgeService:
             '/xstock_wire.v1.BridgeService/ReportBurn',
             xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnRequest.SerializeToString,
             xstock__wire_dot_v1_dot_bridge__pb2.ReportBurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.BridgeService/CancelTransfer',
+            xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_bridge__pb2.CancelTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

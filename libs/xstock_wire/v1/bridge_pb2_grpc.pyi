@@ -61,6 +61,10 @@ class BridgeServiceStub:
     """Find transfers by whatever the caller has; never a bare "not found"."""
     ReportBurn: _grpc.UnaryUnaryMultiCallable[_bridge_pb2.ReportBurnRequest, _bridge_pb2.ReportBurnResponse]
     """Tell the bridge of a burn that it may not have seen; idempotent."""
+    CancelTransfer: _grpc.UnaryUnaryMultiCallable[_bridge_pb2.CancelTransferRequest, _bridge_pb2.CancelTransferResponse]
+    """Ask for the tokens back with the holder's signed request. The transfer is cancelled on the
+    destination, and once that is final refunded on the source. Asking again is harmless.
+    """
     WatchTransfers: _grpc.UnaryStreamMultiCallable[_bridge_pb2.WatchTransfersRequest, _bridge_pb2.WatchTransfersResponse]
     """Follow transfers; every frame carries a token from which to resume without a gap."""
 
@@ -91,6 +95,10 @@ class BridgeServiceAsyncStub(BridgeServiceStub):
     """Find transfers by whatever the caller has; never a bare "not found"."""
     ReportBurn: _aio.UnaryUnaryMultiCallable[_bridge_pb2.ReportBurnRequest, _bridge_pb2.ReportBurnResponse]  # type: ignore[assignment]
     """Tell the bridge of a burn that it may not have seen; idempotent."""
+    CancelTransfer: _aio.UnaryUnaryMultiCallable[_bridge_pb2.CancelTransferRequest, _bridge_pb2.CancelTransferResponse]  # type: ignore[assignment]
+    """Ask for the tokens back with the holder's signed request. The transfer is cancelled on the
+    destination, and once that is final refunded on the source. Asking again is harmless.
+    """
     WatchTransfers: _aio.UnaryStreamMultiCallable[_bridge_pb2.WatchTransfersRequest, _bridge_pb2.WatchTransfersResponse]  # type: ignore[assignment]
     """Follow transfers; every frame carries a token from which to resume without a gap."""
 
@@ -172,6 +180,16 @@ class BridgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bridge_pb2.ReportBurnResponse, _abc.Awaitable[_bridge_pb2.ReportBurnResponse]]:
         """Tell the bridge of a burn that it may not have seen; idempotent."""
+
+    @_abc_1.abstractmethod
+    def CancelTransfer(
+        self,
+        request: _bridge_pb2.CancelTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bridge_pb2.CancelTransferResponse, _abc.Awaitable[_bridge_pb2.CancelTransferResponse]]:
+        """Ask for the tokens back with the holder's signed request. The transfer is cancelled on the
+        destination, and once that is final refunded on the source. Asking again is harmless.
+        """
 
     @_abc_1.abstractmethod
     def WatchTransfers(

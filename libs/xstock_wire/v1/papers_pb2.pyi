@@ -467,3 +467,36 @@ class SupplyProof(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SupplyProof: _TypeAlias = SupplyProof  # noqa: Y015
+
+@_typing.final
+class CancelRequest(_message.Message):
+    """The holder wants the tokens back: permits CANCEL of a transfer that a guard holds or has parked.
+    Kind "cancel-request"; signed by the key of the burn's sender or refund address, which is on
+    EVM chains and Tron secp256k1 and on Solana ed25519. key_id says which chain's form it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.bytes
+    """The transfer, 32 bytes."""
+    expires: _builtins.int
+    """After this, Unix seconds, the request says nothing any more; at most 7 days ahead."""
+    reason: _builtins.str
+    """Why, for people; at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.bytes = ...,
+        expires: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "reason", b"reason", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015

@@ -557,6 +557,8 @@ class TransferRecord(_message.Message):
     BURN_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    REFUND_OF_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """The deployment."""
     message: _builtins.bytes
@@ -577,6 +579,10 @@ class TransferRecord(_message.Message):
     """True when nothing will change any more."""
     at_ms: _builtins.int
     """When the transition was made, Unix milliseconds."""
+    refund_id: _builtins.bytes
+    """The REFUND in which this transfer flows back; empty when there is none."""
+    refund_of: _builtins.bytes
+    """Of a REFUND: the transfer that flows back in it; empty for an orphan's."""
     @_builtins.property
     def burn(self) -> _common_pb2.Place:
         """The burn's place; unset for an issuance."""
@@ -600,10 +606,12 @@ class TransferRecord(_message.Message):
         burn: _common_pb2.Place | None = ...,
         steps: _abc.Iterable[Global___TransferStep] | None = ...,
         at_ms: _builtins.int = ...,
+        refund_id: _builtins.bytes = ...,
+        refund_of: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["burn", b"burn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "burn", b"burn", "deployment_id", b"deployment_id", "funds_at", b"funds_at", "message", b"message", "phase", b"phase", "reason", b"reason", "revision", b"revision", "steps", b"steps", "terminal", b"terminal", "until", b"until", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "burn", b"burn", "deployment_id", b"deployment_id", "funds_at", b"funds_at", "message", b"message", "phase", b"phase", "reason", b"reason", "refund_id", b"refund_id", "refund_of", b"refund_of", "revision", b"revision", "steps", b"steps", "terminal", b"terminal", "until", b"until", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from xstock_wire.v1 import common_pb2 as xstock__wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cxstock_wire/v1/relayer.proto\x12\x0exstock_wire.v1\x1a\x1bxstock_wire/v1/common.proto\"E\n\x17SubmitIssueOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"_\n\x18SubmitIssueOrderResponse\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t2x\n\x0fIssuanceService\x12\x65\n\x10SubmitIssueOrder\x12\'.xstock_wire.v1.SubmitIssueOrderRequest\x1a(.xstock_wire.v1.SubmitIssueOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cxstock_wire/v1/relayer.proto\x12\x0exstock_wire.v1\x1a\x1bxstock_wire/v1/common.proto\"E\n\x17SubmitIssueOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"_\n\x18SubmitIssueOrderResponse\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"y\n$TransferServiceCancelTransferRequest\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12,\n\x07request\x18\x03 \x01(\x0b\x32\x1b.xstock_wire.v1.SignedPaper\"Y\n%TransferServiceCancelTransferResponse\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\trefund_id\x18\x03 \x01(\x0c\"4\n\x13RefundOrphanRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"8\n\x14RefundOrphanResponse\x12\x11\n\trefund_id\x18\x01 \x01(\x0c\x12\r\n\x05phase\x18\x02 \x01(\t2x\n\x0fIssuanceService\x12\x65\n\x10SubmitIssueOrder\x12\'.xstock_wire.v1.SubmitIssueOrderRequest\x1a(.xstock_wire.v1.SubmitIssueOrderResponse2\xeb\x01\n\x0fTransferService\x12}\n\x0e\x43\x61ncelTransfer\x12\x34.xstock_wire.v1.TransferServiceCancelTransferRequest\x1a\x35.xstock_wire.v1.TransferServiceCancelTransferResponse\x12Y\n\x0cRefundOrphan\x12#.xstock_wire.v1.RefundOrphanRequest\x1a$.xstock_wire.v1.RefundOrphanResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITISSUEORDERREQUEST']._serialized_end=146
   _globals['_SUBMITISSUEORDERRESPONSE']._serialized_start=148
   _globals['_SUBMITISSUEORDERRESPONSE']._serialized_end=243
-  _globals['_ISSUANCESERVICE']._serialized_start=245
-  _globals['_ISSUANCESERVICE']._serialized_end=365
+  _globals['_TRANSFERSERVICECANCELTRANSFERREQUEST']._serialized_start=245
+  _globals['_TRANSFERSERVICECANCELTRANSFERREQUEST']._serialized_end=366
+  _globals['_TRANSFERSERVICECANCELTRANSFERRESPONSE']._serialized_start=368
+  _globals['_TRANSFERSERVICECANCELTRANSFERRESPONSE']._serialized_end=457
+  _globals['_REFUNDORPHANREQUEST']._serialized_start=459
+  _globals['_REFUNDORPHANREQUEST']._serialized_end=511
+  _globals['_REFUNDORPHANRESPONSE']._serialized_start=513
+  _globals['_REFUNDORPHANRESPONSE']._serialized_end=569
+  _globals['_ISSUANCESERVICE']._serialized_start=571
+  _globals['_ISSUANCESERVICE']._serialized_end=691
+  _globals['_TRANSFERSERVICE']._serialized_start=694
+  _globals['_TRANSFERSERVICE']._serialized_end=929
 # @@protoc_insertion_point(module_scope)

@@ -99,3 +99,125 @@ class IssuanceService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class TransferServiceStub:
+    """What may be asked about a transfer that does not arrive.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CancelTransfer = channel.unary_unary(
+                '/xstock_wire.v1.TransferService/CancelTransfer',
+                request_serializer=xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferResponse.FromString,
+                _registered_method=True)
+        self.RefundOrphan = channel.unary_unary(
+                '/xstock_wire.v1.TransferService/RefundOrphan',
+                request_serializer=xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanRequest.SerializeToString,
+                response_deserializer=xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanResponse.FromString,
+                _registered_method=True)
+
+
+class TransferServiceServicer:
+    """What may be asked about a transfer that does not arrive.
+    """
+
+    def CancelTransfer(self, request, context):
+        """Cancel at the destination and refund on the source. The holder's paper is enough while the
+        guards hold or have parked the transfer; without one the caller is an operator, and every
+        guard needs an executed CANCEL proposal. Asking again is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundOrphan(self, request, context):
+        """Open the refund of an orphan burn that two people approved at the guards.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TransferServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CancelTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTransfer,
+                    request_deserializer=xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferResponse.SerializeToString,
+            ),
+            'RefundOrphan': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundOrphan,
+                    request_deserializer=xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanRequest.FromString,
+                    response_serializer=xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'xstock_wire.v1.TransferService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('xstock_wire.v1.TransferService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TransferService:
+    """What may be asked about a transfer that does not arrive.
+    """
+
+    @staticmethod
+    def CancelTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.TransferService/CancelTransfer',
+            xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_relayer__pb2.TransferServiceCancelTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundOrphan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xstock_wire.v1.TransferService/RefundOrphan',
+            xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanRequest.SerializeToString,
+            xstock__wire_dot_v1_dot_relayer__pb2.RefundOrphanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -149,7 +149,9 @@ class SignItem(_message.Message):
     """What to do with it."""
     @_builtins.property
     def authority(self) -> _common_pb2.SignedPaper:
-        """The paper that permits a CANCEL: the issuer's "issue-void" of this order."""
+        """The paper that permits a CANCEL: the issuer's "issue-void" of this order, or the holder's
+        "cancel-request" of this transfer; none where people approved it at this guard.
+        """
 
     def __init__(
         self,
