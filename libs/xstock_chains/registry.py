@@ -236,6 +236,8 @@ class GuardEntry(_Entry):
 
     id: Name
     keys: Annotated[dict[Family, str], Field(min_length=1)]
+    paper_key: PublicKey | None = None
+    """The key under which it signs papers of its own: supply proofs, openings."""
     endpoint: Annotated[str, Field(min_length=3, max_length=255)]
 
 

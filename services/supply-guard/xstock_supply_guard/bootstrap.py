@@ -40,6 +40,7 @@ from xstock_runtime.service import Loop, Service
 from xstock_supply_guard.adapters.configuration import guard_config
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
+from xstock_supply_guard.entrypoints.audit_server import AuditServicer
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.entrypoints.servers import (
     SERVICES,
@@ -55,6 +56,8 @@ from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import GuardConfig
 from xstock_supply_guard.ports import GuardStore
 from xstock_supply_guard.settings import GuardSettings
+from xstock_wire.papers import PaperKey
+from xstock_wire.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from xstock_wire.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from xstock_wire.v1.supply_guard_pb2_grpc import add_SupplyGuardServiceServicer_to_server
 
@@ -92,7 +95,8 @@ async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
         )
         desk = make_desk(config, store, clock, doors, codecs, signers)
         await begin(desk)
-        yield await _serve(stack, settings, desk, doors, database, lease, clock)
+        paper_key = open_paper_key(registry, settings)
+        yield await _serve(stack, settings, desk, doors, database, lease, clock, paper_key)
 
 
 def make_desk(
@@ -137,6 +141,22 @@ def _keys(
             )
         signers[chain.domain] = signer
     return signers, {chain.domain: open_codec(registry, chain.domain) for chain in registry.chains}
+
+
+def open_paper_key(registry: Registry, settings: GuardSettings) -> PaperKey | None:
+    """The key of this guard's own papers, None without one; raises Fatal KEY_WRONG."""
+    if settings.paper_key_file is None:
+        return None
+    key = PaperKey.from_file(settings.guard_id, settings.paper_key_file)
+    entry = next(guard for guard in registry.guards if guard.id == settings.guard_id)
+    if entry.paper_key is not None and entry.paper_key != key.public_key:
+        raise Fatal(
+            "KEY_WRONG",
+            f"paper_key_file: its key {key.public_key.hex()} is not the registry's "
+            f"{entry.paper_key.hex()} of guard {settings.guard_id!r}; use the right key file",
+            {"guard": settings.guard_id},
+        )
+    return key
 
 
 async def _door(
@@ -226,6 +246,7 @@ async def _serve(
     database: Database,
     lease: AdvisoryLease,
     clock: Clock,
+    paper_key: PaperKey | None,
 ) -> Service:
     progress = Progress(clock)
     metrics = Metrics("xstock_guard")
@@ -247,7 +268,7 @@ async def _serve(
     # Not in `progress`: a guard works with Kafka down, its verdicts wait in the outbox.
     loops["outbox"] = OutboxPump(database, producer, clock).run
     await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
-    server = _server(settings, desk, counters, progress, clock)
+    server = _server(settings, desk, counters, progress, clock, paper_key)
     await server.start()
     stack.push_async_callback(server.drain)
     loops["grpc"] = server.run
@@ -260,6 +281,7 @@ def _server(
     counters: GuardMetrics,
     progress: Progress,
     clock: Clock,
+    paper_key: PaperKey | None,
 ) -> GrpcServer:
 
     def register(server: object) -> None:
@@ -267,6 +289,8 @@ def _server(
         add_SupplyGuardServiceServicer_to_server(guard, server)  # type: ignore[arg-type]
         operator = OperatorServicer(desk)
         add_OperatorServiceServicer_to_server(operator, server)  # type: ignore[arg-type]
+        audit = AuditServicer(desk, paper_key)
+        add_AuditServiceServicer_to_server(audit, server)  # type: ignore[arg-type]
 
     return GrpcServer(
         settings=GrpcServerSettings(

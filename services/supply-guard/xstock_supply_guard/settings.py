@@ -61,6 +61,10 @@ class GuardSettings(ServiceSettings):
     key_files: dict[str, Path] = Field(
         default_factory=dict, description='JSON {family: key file}, e.g. {"evm":"/keys/guard-1"}'
     )
+    paper_key_file: Path | None = Field(
+        default=None,
+        description="the secp256k1 key of this guard's own papers (supply proofs, openings)",
+    )
     openings: dict[str, dict[str, OpeningSetting]] = Field(
         default_factory=dict,
         description="JSON {symbol: {chain: {shares, block, residue_units}}}: supply that a token"

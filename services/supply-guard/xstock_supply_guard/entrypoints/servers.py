@@ -9,6 +9,7 @@ from xstock_core.ids import AssetId, Domain, TransferId, parse_asset_id, parse_d
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.grpc_server import ANYONE, Access, caller_identity
 from xstock_supply_guard import wire
+from xstock_supply_guard.entrypoints import audit_server
 from xstock_supply_guard.handlers import halting
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.desk import Desk
@@ -26,8 +27,12 @@ from xstock_wire.v1 import (
 CLAIMS_MAX = 1_000
 PARKED_PAGE_USUAL = 100
 PARKED_PAGE_MAX = 1_000
-SERVICES = ("xstock_wire.v1.SupplyGuardService", "xstock_wire.v1.OperatorService")
-_GUARD, _OPERATOR = (f"/{name}/" for name in SERVICES)
+SERVICES = (
+    "xstock_wire.v1.SupplyGuardService",
+    "xstock_wire.v1.OperatorService",
+    audit_server.SERVICE,
+)
+_GUARD, _OPERATOR = (f"/{name}/" for name in SERVICES[:2])
 METHODS: Mapping[str, frozenset[str]] = {
     f"{_GUARD}ReviewTransfers": frozenset({"relayer"}),
     f"{_GUARD}SignRelease": frozenset({"relayer"}),
@@ -45,7 +50,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 def access(roles: Mapping[str, list[str]]) -> Access:
     """The access table of this guard."""
-    return Access({name: frozenset(given) for name, given in roles.items()}, METHODS)
+    methods = {**METHODS, **audit_server.METHODS}
+    return Access({name: frozenset(given) for name, given in roles.items()}, methods)
 
 
 class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
