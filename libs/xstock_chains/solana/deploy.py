@@ -9,18 +9,14 @@ another has it, as a `waiting` step that says who must act.
 
 import json
 import struct
-from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from base58 import b58encode
-
 from xstock_chains.ports import AssetOrder, DeploymentOrder, DeployStep, StepState
 from xstock_chains.solana.address import parse_text, show
 from xstock_chains.solana.blocks import CONFIRMED, FINALIZED
-from xstock_chains.solana.errors import RpcFault, broadcast_refused
 from xstock_chains.solana.mint import MULTISIG_SIZE, facts_hash_input, multisig_data, parse_mint
 from xstock_chains.solana.programs import (
     DECIMALS,
@@ -45,11 +41,12 @@ from xstock_chains.solana.rpc import (
     number_of,
     with_context,
 )
+from xstock_chains.solana.sending import DEPLOY, Sender
 from xstock_chains.solana.signer import LocalSigner
-from xstock_chains.solana.wire import Instruction, compile_message, transaction_bytes
+from xstock_chains.solana.wire import Instruction
 from xstock_core.ids import Address32, InvalidId
 from xstock_runtime.clock import Clock
-from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage
+from xstock_runtime.errors import Fatal
 from xstock_runtime.hashing import keccak256
 
 _MINT_BASE_SIZE: Final = 166
@@ -57,9 +54,6 @@ _EXTENSION_SIZES: Final = (64, 32, 1, 64, 56, 33)
 """Metadata pointer, permanent delegate, default state, hook, scaled UI amount, pausable."""
 _SIGNATURES_MAX: Final = 1_000
 _PAGES_MAX: Final = 100
-_WAIT_SECONDS: Final = 0.1
-_TRIES: Final = 900
-_RESEND_EVERY: Final = 20
 _FUND_LAMPORTS_MAX: Final = 1_000 * 10**9
 _FUND_PART: Final = 50
 """An account gets at most this part of what the deploying key has."""
@@ -125,7 +119,7 @@ class SolanaDeployment:
         self.waiting: list[str] = []
         self._rpc = rpc
         self._signer = signer
-        self._clock = clock
+        self._sender = Sender(rpc, signer, clock, DEPLOY)
         self._state = state
         self._lane_key = parse_text(order.relayer, "relayer")
         self._guards = tuple(bytes(parse_text(one, "guards")) for one in order.guards)
@@ -217,7 +211,7 @@ class SolanaDeployment:
             ),
             initialize_multisig(self.multisig, self.order.threshold, self._guards),
         ]
-        return DeployStep(name, StepState.DONE, detail, await self._send(name, instructions))
+        return DeployStep(name, StepState.DONE, detail, await self._sender.send(name, instructions))
 
     async def _mint_step(
         self, asset: _Asset, account: Account | None, *, dry_run: bool
@@ -228,7 +222,7 @@ class SolanaDeployment:
                 raise InvalidId("token", show(asset.mint), "no account is there; check the text")
             if dry_run:
                 return DeployStep(name, StepState.PLANNED, detail)
-            tx = await self._send(name, await self._mint_instructions(asset))
+            tx = await self._sender.send(name, await self._mint_instructions(asset))
             return DeployStep(name, StepState.DONE, detail, tx)
         mint = parse_mint(account, asset.order.symbol)
         if mint.decimals != DECIMALS:
@@ -253,7 +247,7 @@ class SolanaDeployment:
         if dry_run:
             return DeployStep(name, StepState.PLANNED)
         move = set_mint_authority(asset.mint, self._signer.identity, self.multisig)
-        return DeployStep(name, StepState.DONE, "", await self._send(name, [move]))
+        return DeployStep(name, StepState.DONE, "", await self._sender.send(name, [move]))
 
     async def _mint_instructions(self, asset: _Asset) -> list[Instruction]:
         """A whole xStock mint in one transaction, its authority the multisig at the end."""
@@ -284,42 +278,6 @@ class SolanaDeployment:
         answer = await self._rpc.call("getMinimumBalanceForRentExemption", size)
         return number_of(answer, "getMinimumBalanceForRentExemption")
 
-    # ------------------------------------------------------------------ sending
-
-    async def _send(self, name: str, instructions: Sequence[Instruction]) -> str:
-        """Send one transaction of the deploying key and wait until it is confirmed."""
-        answer = await self._rpc.call("getLatestBlockhash", CONFIRMED)
-        fields = dict_of(with_context(answer, "getLatestBlockhash")[1], "getLatestBlockhash")
-        blockhash = key_of(fields.get("blockhash"), "blockhash")
-        message = compile_message(self._signer.identity, instructions, blockhash)
-        signature = self._signer.sign(message)
-        raw = b64encode(transaction_bytes([signature], message)).decode()
-        text = b58encode(signature).decode()
-        for number in range(_TRIES):
-            if number % _RESEND_EVERY == 0:
-                await self._broadcast(name, raw)
-            answer = await self._rpc.call("getSignatureStatuses", [text])
-            (status,) = list_of(with_context(answer, "getSignatureStatuses")[1], "statuses")
-            if status is not None and status.get("confirmationStatus") != "processed":
-                if status.get("err") is not None:
-                    said = f"{name}: transaction {text} failed: {status['err']}"
-                    raise InvalidMessage("DEPLOY_REVERTED", said, {"tx": text})
-                return text
-            await self._clock.sleep(_WAIT_SECONDS)
-        said = f"{name}: {text} is not confirmed yet; run the deployment again"
-        raise Ambiguous("DEPLOY_PENDING", said, {"tx": text})
-
-    async def _broadcast(self, name: str, raw: str) -> None:
-        options = {"encoding": "base64", "preflightCommitment": "confirmed"}
-        call: Call = ("sendTransaction", [raw, options])
-        (answer,) = await self._rpc.batch_settled([call])
-        if not isinstance(answer, RpcFault):
-            return
-        refusal = broadcast_refused(self._rpc.host, answer)
-        if refusal is not None and refusal.code != "BLOCKHASH_UNKNOWN":
-            said = f"{name}: {answer.message}"
-            raise InvalidMessage("DEPLOY_REVERTED", said, {"step": name})
-
     async def fund(self, accounts: Sequence[Address32]) -> int:
         """Give SOL to those accounts that have less than a quarter of what each would get."""
         mine, *held = await self._accounts([self._signer.identity, *accounts])
@@ -333,7 +291,7 @@ class SolanaDeployment:
         if poor:
             paid = [transfer(self._signer.identity, account, share) for account in poor]
             for at in range(0, len(paid), 10):
-                await self._send("funding", paid[at : at + 10])
+                await self._sender.send("funding", paid[at : at + 10])
         return len(poor)
 
     # ------------------------------------------------------------------ the registry entry

@@ -12,6 +12,7 @@ from xstock_chains.solana.chain import SolanaChain, SolanaFacts, resolve_chain
 from xstock_chains.solana.codec import SolanaReleaseCodec
 from xstock_chains.solana.deploy import DeployState, SolanaDeployment
 from xstock_chains.solana.holder import SolanaHolder
+from xstock_chains.solana.office import SolanaOffice
 from xstock_chains.solana.reader import SolanaReader
 from xstock_chains.solana.rpc import Rpc, RpcLimits, key_of
 from xstock_chains.solana.signer import LocalSigner
@@ -52,6 +53,19 @@ def builder(
 def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> SolanaAdmin:
     """The self-test over one node."""
     return SolanaAdmin(chain(registry, which), registry, _rpc(url, timeout_seconds))
+
+
+def office(
+    registry: Registry,
+    which: Domain | str,
+    url: str,
+    key_file: Path | None,
+    timeout_seconds: float,
+    clock: Clock,
+) -> SolanaOffice:
+    """Acts by hand with a key from a file, or looking alone, over one node."""
+    key = None if key_file is None else LocalSigner.from_file(key_file)
+    return SolanaOffice(chain(registry, which), _rpc(url, timeout_seconds), key, clock)
 
 
 def holder(

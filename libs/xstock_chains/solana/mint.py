@@ -19,6 +19,7 @@ from xstock_runtime.errors import InvalidMessage
 MINT_SIZE: Final = 82
 ACCOUNT_SIZE: Final = 165
 MULTISIG_SIZE: Final = 355
+_MULTISIG_MEMBERS_MAX: Final = 11
 _ONE: Final = 10**18
 _TYPE_MINT: Final = 1
 _TYPE_ACCOUNT: Final = 2
@@ -48,6 +49,12 @@ class Mint:
         """Whether the pausable extension says so."""
         raw = self.extensions.get(EXT_PAUSABLE)
         return raw is not None and len(raw) == 33 and raw[32] != 0
+
+    @property
+    def pauser(self) -> bytes | None:
+        """Who may pause and resume; None where nobody may."""
+        raw = self.extensions.get(EXT_PAUSABLE)
+        return raw[:32] if raw is not None and len(raw) == 33 and any(raw[:32]) else None
 
     @property
     def new_accounts_frozen(self) -> bool:
@@ -126,6 +133,17 @@ def multisig_data(threshold: int, keys: tuple[bytes, ...]) -> bytes:
     """The whole data of a multisig account with these members in this order."""
     head = bytes((threshold, len(keys), 1)) + b"".join(keys)
     return head + bytes(MULTISIG_SIZE - len(head))
+
+
+def parse_multisig(account: Account | None) -> tuple[int, tuple[bytes, ...]] | None:
+    """(threshold, members in their order); None if this is no multisig of Token-2022."""
+    if account is None or account.owner != TOKEN_2022 or len(account.data) != MULTISIG_SIZE:
+        return None
+    threshold, count, initialized = account.data[:3]
+    if initialized != 1 or not 1 <= threshold <= count <= _MULTISIG_MEMBERS_MAX:
+        return None
+    keys = account.data[3 : 3 + 32 * count]
+    return threshold, tuple(keys[at : at + 32] for at in range(0, len(keys), 32))
 
 
 def facts_hash_input(mint: bytes, reference: bytes, decimals: int, multisig: bytes) -> bytes:

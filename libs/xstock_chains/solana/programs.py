@@ -159,10 +159,18 @@ def initialize_mint(mint: bytes, authority: bytes, freezer: bytes) -> Instructio
     return Instruction(TOKEN_2022, (Meta(mint, writable=True),), data)
 
 
-def set_mint_authority(mint: bytes, now: bytes, then: bytes) -> Instruction:
-    """SetAuthority MintTokens."""
+def set_mint_authority(
+    mint: bytes, now: bytes, then: bytes, signers: tuple[bytes, ...] = ()
+) -> Instruction:
+    """SetAuthority MintTokens by the present authority's key, or by these members of it where it
+    is a multisig."""
     data = bytes((SET_AUTHORITY, AUTHORITY_MINT, 1)) + then
-    return Instruction(TOKEN_2022, (Meta(mint, writable=True), Meta(now, signer=True)), data)
+    accounts = (
+        Meta(mint, writable=True),
+        Meta(now, signer=not signers),
+        *(Meta(key, signer=True) for key in signers),
+    )
+    return Instruction(TOKEN_2022, accounts, data)
 
 
 def set_pause(mint: bytes, authority: bytes, *, paused: bool) -> Instruction:

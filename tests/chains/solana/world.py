@@ -362,7 +362,10 @@ def registry_of(deployment: SolanaDeployment) -> Registry:
 
 @asynccontextmanager
 async def running_world(
-    folder: Path, final_blocks: int = 32, skip_every: int = 0
+    folder: Path,
+    final_blocks: int = 32,
+    skip_every: int = 0,
+    what: DeploymentOrder | None = None,
 ) -> AsyncIterator[World]:
     """A node, deployed, in the test's hands; gone afterwards."""
     async with SolanaNode(
@@ -370,7 +373,7 @@ async def running_world(
     ) as node:
         rpc = Rpc(node.url)
         try:
-            deployment = await deploy(rpc, order())
+            deployment = await deploy(rpc, what or order())
             keys = (RELAYER, HOLDER, AGENT, STRANGER)
             await deployment.fund([key.wire for key in keys])
             registry = registry_of(deployment)
