@@ -10,8 +10,10 @@ from xstock_chains.fake.builder import FakeBurnBuilder
 from xstock_chains.fake.chain import FakeChain, FakeConfig, GuardSet
 from xstock_chains.fake.codec import FakeCodec
 from xstock_chains.fake.node import FakeNode, Faults, Lie
+from xstock_chains.fake.office import FakeOffice
 from xstock_chains.fake.reader import FakeReader
 from xstock_chains.fake.signer import FakeSigner
+from xstock_chains.fake.state import People
 from xstock_chains.fake.writer import FakeWriter
 
 __all__ = [
@@ -22,10 +24,12 @@ __all__ = [
     "FakeConfig",
     "FakeExpectation",
     "FakeNode",
+    "FakeOffice",
     "FakeReader",
     "FakeSigner",
     "FakeWriter",
     "Faults",
     "GuardSet",
     "Lie",
+    "People",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from xstock_chains.fake.execution import Outcome, Site, execute
-from xstock_chains.fake.state import AssetRules, ChainState, GuardSet
+from xstock_chains.fake.state import AssetRules, ChainState, GuardSet, People
 from xstock_chains.fake.transactions import (
     BurnCall,
     Call,
@@ -58,6 +58,8 @@ class FakeConfig:
     txs_per_block_max: int = 1_000
     opening: Mapping[tuple[AssetId, Address32], int] = field(default_factory=dict)
     """Shares that holders own at genesis."""
+    people: People = field(default_factory=People)
+    """Who may pause, and who may change things behind a delay; nobody unless given."""
 
     @property
     def bridge(self) -> Address32:
@@ -95,6 +97,7 @@ class FakeChain:
 
     def _open(self) -> None:
         self.state.guards.put("", self.config.guards, 0)
+        self.state.people.put("", self.config.people, 0)
         for asset in self.config.assets:
             self.state.rules.put(asset, AssetRules(), 0)
         site = self._site(0, 0)

@@ -8,14 +8,16 @@ epoch. Every check precedes the first write, so a refused call changes nothing b
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 from xstock_chains.fake.codec import FakeCodec, decode_order, recover_identity
-from xstock_chains.fake.state import AssetRules, BucketLevel, ChainState
+from xstock_chains.fake.governance import Moment, NotAllowed, govern, paused
+from xstock_chains.fake.state import AssetRules, BucketLevel, ChainState, GuardSet
 from xstock_chains.fake.transactions import (
     BurnCall,
     FakeTx,
     FillCall,
+    GovernCall,
     MoveRoleCall,
     MoveSupplyCall,
     PauseBridgeCall,
@@ -97,7 +99,7 @@ def execute(tx: FakeTx, state: ChainState, site: Site) -> Outcome:
     state.slot.put(tx.sender, tx.slot + 1, site.number)
     try:
         return Outcome(succeeded=True, events=tuple(_run(tx, state, site)))
-    except Reverted as refusal:
+    except (Reverted, NotAllowed) as refusal:
         return Outcome(succeeded=False, reason=str(refusal))
 
 
@@ -117,12 +119,21 @@ def _run(tx: FakeTx, state: ChainState, site: Site) -> list[EventDraft]:
             return _switch(tx.call, state, site)
         case RotateGuardsCall(guards=guards):
             state.guards.put("", guards, site.number)
-            members = keccak256(b"".join(sorted(guards.members)))
-            return [partial(RoleMoved, Role.GUARD_SET, site.bridge, members)]
+            return [_guards_moved(guards, site)]
         case MoveRoleCall() as moved:
             return [partial(RoleMoved, moved.role, moved.subject, moved.holder)]
-        case unknown:
-            assert_never(unknown)
+        case call:
+            return _govern(tx.sender, call, state, site)
+
+
+def _govern(sender: Address32, call: GovernCall, state: ChainState, site: Site) -> list[EventDraft]:
+    guards = govern(sender, call, state, Moment(site.number, site.time))
+    return [] if guards is None else [_guards_moved(guards, site)]
+
+
+def _guards_moved(guards: GuardSet, site: Site) -> EventDraft:
+    members = keccak256(b"".join(sorted(guards.members)))
+    return partial(RoleMoved, Role.GUARD_SET, site.bridge, members)
 
 
 def _switch(
@@ -152,8 +163,9 @@ def _burn(tx: FakeTx, burn: BurnCall, state: ChainState, site: Site) -> list[Eve
     redeem = burn.destination is Domain.CUSTODY
     if rules is None or rules.paused:
         raise Reverted("asset unknown" if rules is None else "asset paused")
-    if state.bridge_paused.get("", site.number) and not redeem:
-        raise Reverted("bridge paused")
+    stopped = paused(state, burn.asset, site.number, site.time)
+    if (state.bridge_paused.get("", site.number) or stopped) and not redeem:
+        raise Reverted(f"{stopped or 'bridge'} paused")
     if burn.amount < site.minimum_shares or burn.recipient == site.bridge:
         raise Reverted("below minimum, or the bridge is the recipient")
     counter = state.counter.get(burn.destination, site.number) + 1
@@ -279,9 +291,10 @@ def _skip_reason(item: ReleaseItem, state: ChainState, site: Site) -> SkipReason
     rules = state.rules.get(item.asset, site.number)
     if rules is None:
         return SkipReason.ASSET_UNKNOWN
-    if state.bridge_paused.get("", site.number):
+    stopped = paused(state, item.asset, site.number, site.time)
+    if state.bridge_paused.get("", site.number) or stopped == "bridge":
         return SkipReason.BRIDGE_PAUSED
-    if rules.paused:
+    if rules.paused or stopped:
         return SkipReason.ASSET_PAUSED
     if not _accepts(item.recipient, state, site):
         return SkipReason.RECIPIENT_REFUSED

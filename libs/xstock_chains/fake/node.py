@@ -244,6 +244,11 @@ class FakeNode:
             )
         return tx_id
 
+    async def call(self, sender: Address32, call: Call) -> bytes:
+        """Take a call that has no byte form, as if the sender's key had signed it."""
+        await self._arrive("call")
+        return self.chain.call(sender, call).id
+
     async def simulate(self, call: Call, sender: Address32) -> Outcome:
         """What the call would do now."""
         await self._arrive("simulate")

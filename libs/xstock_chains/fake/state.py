@@ -66,6 +66,24 @@ class GuardSet:
 
 
 @dataclass(frozen=True, slots=True)
+class People:
+    """Who else has a say: identities of 20 bytes, and how long the admin's changes wait."""
+
+    agent: bytes = b""
+    admin: bytes = b""
+    delay_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PauseVotes:
+    """The guards of an epoch that voted for a pause without end since `opened_at`."""
+
+    epoch: int = 0
+    opened_at: int = 0
+    voters: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class AssetRules:
     """One asset's switches: pause, multiplier (scaled by 10^18) and release bucket.
 
@@ -101,6 +119,14 @@ class ChainState:
     )
     slot: Versioned[Address32, int] = field(default_factory=lambda: Versioned(0))
     guards: Versioned[str, GuardSet | None] = field(default_factory=lambda: Versioned(None))
+    people: Versioned[str, People] = field(default_factory=lambda: Versioned(People()))
+    pause_end: Versioned[bytes, int] = field(default_factory=lambda: Versioned(0))
+    """By scope (an asset, or zeros for the whole bridge), in Unix seconds."""
+    pause_count: Versioned[bytes, int] = field(default_factory=lambda: Versioned(0))
+    last_pause: Versioned[bytes, int] = field(default_factory=lambda: Versioned(0))
+    votes: Versioned[bytes, PauseVotes] = field(default_factory=lambda: Versioned(PauseVotes()))
+    ready_at: Versioned[bytes, int] = field(default_factory=lambda: Versioned(0))
+    """By proposal: from when it may be applied."""
     bridge_paused: Versioned[str, bool] = field(default_factory=lambda: Versioned(default=False))
     refusing: Versioned[Address32, bool] = field(default_factory=lambda: Versioned(default=False))
 

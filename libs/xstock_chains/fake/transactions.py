@@ -88,6 +88,41 @@ class RotateGuardsCall:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseCall:
+    """The agent or a guard pauses a scope for a day: an asset, or zeros for the whole bridge."""
+
+    scope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPauseCall:
+    """A guard votes that a scope stays paused until it is lifted."""
+
+    scope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeCall:
+    """The admin announces a change by its id."""
+
+    proposal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnpauseCall:
+    """The admin lifts the pauses of a scope, as proposed."""
+
+    scope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceGuardsCall:
+    """The admin brings in other guards, as proposed; the epoch in it is not looked at."""
+
+    guards: GuardSet
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseCall:
     """Make a recipient refuse what is released to it (frozen, blacklisted), or accept again."""
 
@@ -104,6 +139,8 @@ class MoveRoleCall:
     holder: bytes
 
 
+GovernCall = PauseCall | ConfirmPauseCall | ProposeCall | UnpauseCall | ReplaceGuardsCall
+
 Call = (
     BurnCall
     | ReleaseCall
@@ -115,6 +152,7 @@ Call = (
     | RotateGuardsCall
     | RefuseCall
     | MoveRoleCall
+    | GovernCall
 )
 
 
