@@ -12,7 +12,7 @@ from typing import Final
 
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.cap import issuance_covered, release_covered
-from xstock_core.ids import AssetId, TransferId
+from xstock_core.ids import Address32, AssetId, TransferId
 from xstock_core.ledger import (
     Entry,
     chain_supply,
@@ -38,6 +38,7 @@ from xstock_core.review import (
     OrphanApproved,
     Recorded,
     Rejected,
+    covering,
     covers,
 )
 
@@ -113,9 +114,14 @@ def check_halt(context: Context, claim: Claim) -> Verdict:
 
 
 def check_pause(context: Context, claim: Claim) -> Verdict:
-    """A paused asset or chain releases nothing; it resumes with the pause's end."""
-    scope = covers(context.paused, claim.message)
-    return GRANTED if scope is None else refuse(Reason.PAUSED, scope=scope)
+    """A paused asset or chain releases nothing; it resumes when the last pause over it ends."""
+    scopes = covering(context.paused, claim.message)
+    if not scopes:
+        return GRANTED
+    ends = [context.paused_until.get(scope) for scope in scopes]
+    known = [end for end in ends if end is not None]
+    until = max(known) if len(known) == len(ends) else None
+    return refuse(Reason.PAUSED, until=until, scope=scopes[0])
 
 
 def check_route(context: Context, claim: Claim) -> Verdict:
@@ -146,16 +152,28 @@ def check_recipient(context: Context, claim: Claim) -> Verdict:
 
 
 def check_screening(context: Context, claim: Claim) -> Verdict:
-    """The token does not screen mints, so the bridge does: recipient, refund address, sender."""
-    if claim.transfer_id in context.approved:
+    """The token does not screen mints, so the bridge does: recipient, refund address, sender.
+
+    An address that the list was not asked about is unknown, and nothing is released on that.
+    """
+    parties = _parties(claim)
+    if context.screened_among is not None and not parties <= context.screened_among:
+        return refuse(Reason.SCREENING_UNKNOWN)
+    listed = sorted(parties & context.screened.keys())
+    if not listed or claim.transfer_id in context.cleared:
         return GRANTED
+    first = listed[0]
+    return refuse(Reason.SCREENED, address=first.hex(), listed=context.screened[first])
+
+
+def _parties(claim: Claim) -> set[Address32]:
     parties = {claim.message.recipient}
     if claim.message.kind is not Kind.REFUND:  # a refund is never refunded: nobody else receives it
         parties.add(claim.message.refund_address)
-    if isinstance(claim.evidence, BurnFinal):
-        parties.add(claim.evidence.sender)
-    listed = parties & context.screened
-    return refuse(Reason.SCREENED, address=min(listed).hex()) if listed else GRANTED
+    match claim.evidence:
+        case BurnFinal(sender=sender) | Recorded(sender=sender) if sender is not None:
+            parties.add(sender)
+    return parties
 
 
 def check_open(context: Context, claim: Claim) -> Verdict:
@@ -249,17 +267,27 @@ def check_issuance(context: Context, claim: Claim) -> Verdict:
 
 def check_corporate_action(context: Context, claim: Claim) -> Verdict:
     """Around a multiplier's activation nothing of the asset moves, until all agree on it."""
-    for window in context.assets[claim.message.asset].windows:
-        if window.opens <= context.now and (context.now < window.closes or not window.settled):
-            until = window.closes if context.now < window.closes else None
-            return refuse(Reason.CORPORATE_ACTION_WINDOW, until=until, opened=window.opens)
-    return GRANTED
+    shut = [
+        window
+        for window in context.assets[claim.message.asset].windows
+        if window.opens <= context.now and (context.now < window.closes or not window.settled)
+    ]
+    if not shut:
+        return GRANTED
+    last = max(shut, key=lambda window: window.closes)
+    timed = all(context.now < window.closes for window in shut)
+    until = last.closes if timed else None
+    first = next((window for window in shut if window.why), last)
+    return refuse(Reason.CORPORATE_ACTION_WINDOW, until=until, opened=first.opens, awaits=first.why)
 
 
 def check_size(context: Context, claim: Claim) -> Verdict:
     """INV-11: more than a bucket holds needs a person; large amounts wait before release."""
     message = claim.message
     if claim.transfer_id not in context.approved:
+        manual_from = context.assets[message.asset].manual_from
+        if manual_from is not None and message.amount >= manual_from:
+            return refuse(Reason.MANUAL_REVIEW, amount=message.amount, limit=manual_from)
         for key in bucket_keys(claim):
             bucket = context.buckets.get(key)
             if bucket is not None and message.amount > bucket.capacity:
@@ -271,16 +299,19 @@ def check_size(context: Context, claim: Claim) -> Verdict:
 
 
 def _check_delay(context: Context, claim: Claim) -> Verdict:
+    """The longest delay that the amount reaches, from the burn's final block on."""
     message = claim.message
     if not isinstance(claim.evidence, BurnFinal):
         return GRANTED
+    tiers = context.assets[message.asset].delays
+    seconds = max((one.seconds for one in tiers if message.amount >= one.from_shares), default=0)
     route = context.routes[message.asset, message.source, message.destination]
-    if route.delay_from is None:
+    if route.delay_from is not None and message.amount >= route.delay_from:
+        seconds = max(seconds, route.delay_seconds)
+    until = claim.evidence.place.block.time + seconds
+    if context.now >= until:
         return GRANTED
-    until = claim.evidence.place.block.time + route.delay_seconds
-    if message.amount < route.delay_from or context.now >= until:
-        return GRANTED
-    return refuse(Reason.LARGE_TRANSFER_DELAY, until=until, amount=message.amount)
+    return refuse(Reason.LARGE_TRANSFER_DELAY, until=until, amount=message.amount, waits=seconds)
 
 
 def check_rate(context: Context, claim: Claim) -> Verdict:
@@ -324,10 +355,10 @@ POLICIES: Final[tuple[Policy, ...]] = (
     check_open,
     check_chain_balance,
     check_supply,
+    check_corporate_action,
     check_collateral,
     check_issuance,
     check_cap,
-    check_corporate_action,
     check_size,
     check_rate,
 )

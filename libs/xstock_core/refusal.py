@@ -58,6 +58,7 @@ class Reason(StrEnum):
     LARGE_TRANSFER_DELAY = "LARGE_TRANSFER_DELAY"
     CORPORATE_ACTION_WINDOW = "CORPORATE_ACTION_WINDOW"
     SCREENED = "SCREENED"
+    SCREENING_UNKNOWN = "SCREENING_UNKNOWN"
     MANUAL_REVIEW = "MANUAL_REVIEW"
     ISSUE_OUT_OF_ORDER = "ISSUE_OUT_OF_ORDER"
     ISSUE_EXPIRED = "ISSUE_EXPIRED"
@@ -124,6 +125,9 @@ REASONS: Final[Mapping[Reason, ReasonFacts]] = MappingProxyType(
         Reason.LARGE_TRANSFER_DELAY: _hold(Who.NOBODY, "Large transfers wait before release."),
         Reason.CORPORATE_ACTION_WINDOW: _hold(Who.NOBODY, "A corporate action is being applied."),
         Reason.SCREENED: _park(Who.OPERATOR, "Sender or recipient is on a screening list."),
+        Reason.SCREENING_UNKNOWN: _hold(
+            Who.OPERATOR, "The screening list cannot be read, has expired or is not signed."
+        ),
         Reason.MANUAL_REVIEW: _park(Who.OPERATOR, "The amount needs a person's review."),
         Reason.ISSUE_OUT_OF_ORDER: _hold(Who.CUSTODIAN, "An earlier issuance order is still open."),
         Reason.ISSUE_EXPIRED: _reject("The issuance order has expired."),

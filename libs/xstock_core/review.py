@@ -96,6 +96,8 @@ class Recorded:
     """
 
     not_after: int | None = None
+    sender: Address32 | None = None
+    """Who burned, where somebody asks for it again."""
 
 
 Evidence = (
@@ -158,12 +160,14 @@ class Delay:
 class Window:
     """A corporate action: from `opens` to `closes` (Unix seconds) nothing of the asset moves.
 
-    It stays shut after `closes` until `settled`: all chains and the issuer agree on the epoch.
+    It stays shut after `closes` until `settled`: all chains and custody state the new multiplier.
     """
 
     opens: int
     closes: int
     settled: bool = False
+    why: str = ""
+    """What is awaited, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,9 @@ class AssetView:
     issuance: IssueSequence | None = None
     forbidden_recipients: frozenset[tuple[Domain, Address32]] = frozenset()
     """The token's and bridge's own addresses per chain: shares sent there are lost."""
+    delays: tuple[Delay, ...] = ()
+    manual_from: int | None = None
+    """From this amount on a person reviews; None: only what no bucket can hold."""
 
 
 RouteKey = tuple[AssetId, Domain, Domain]
@@ -211,13 +218,20 @@ class Context:
     waiting: Mapping[BucketKey, tuple[TransferId, ...]] = field(default_factory=dict)
     halted: frozenset[Scope] = frozenset()
     paused: frozenset[Scope] = frozenset()
+    paused_until: Mapping[Scope, int] = field(default_factory=dict)
+    """When a pause ends by itself, in Unix seconds; absent: when somebody lifts it."""
     lagging: frozenset[Domain] = frozenset()
     """Chains whose cursor is behind: a burn may be known before the release that funded it."""
     executed: frozenset[TransferId] = frozenset()
     granted: frozenset[TransferId] = frozenset()
-    screened: frozenset[Address32] = frozenset()
+    screened: Mapping[Address32, str] = field(default_factory=dict)
+    """Listed addresses, with the list's reason."""
+    screened_among: frozenset[Address32] | None = None
+    """The addresses that the list was asked about; None: there is no list."""
     approved: frozenset[TransferId] = frozenset()
-    """Transfers that a person has reviewed and let through MANUAL_REVIEW and SCREENED."""
+    """Transfers that people have reviewed and let through MANUAL_REVIEW."""
+    cleared: frozenset[TransferId] = frozenset()
+    """Transfers that people have let through SCREENED."""
     paid: frozenset[TransferId] = frozenset()
     """Redemptions that custody lists as paid out."""
     rejected: frozenset[TransferId] = frozenset()
@@ -226,13 +240,17 @@ class Context:
     """A REFUND of this many shares or more needs people's approval; None: none does."""
 
 
+def covering(scopes: frozenset[Scope], message: TransferMessage) -> tuple[Scope, ...]:
+    """Every scope that covers this message."""
+    return tuple(
+        scope
+        for scope in scopes
+        if scope.asset in (None, message.asset)
+        and scope.source in (None, message.source)
+        and scope.destination in (None, message.destination)
+    )
+
+
 def covers(scopes: frozenset[Scope], message: TransferMessage) -> Scope | None:
-    """The scope that covers this message, if any does."""
-    for scope in scopes:
-        if (
-            scope.asset in (None, message.asset)
-            and scope.source in (None, message.source)
-            and scope.destination in (None, message.destination)
-        ):
-            return scope
-    return None
+    """A scope that covers this message, if any does."""
+    return next(iter(covering(scopes, message)), None)

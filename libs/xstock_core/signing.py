@@ -20,6 +20,7 @@ from xstock_core.policy import (
     check_executed,
     check_halt,
     check_pause,
+    check_screening,
     check_supply,
     first_refusal,
 )
@@ -40,6 +41,8 @@ class Grant:
     not_after: int | None = None
     burned_at: int = 0
     """Unix seconds of the burn's final block; counts where the source's nonces are hashes."""
+    sender: Address32 | None = None
+    """Who burned, where there is a screening list to ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,11 @@ SIGNING_POLICIES: Final[tuple[Policy, ...]] = (
     check_executed,
     check_halt,
     check_pause,
+    check_screening,
     check_supply,
+    check_corporate_action,
     check_collateral,
     check_covered,
-    check_corporate_action,
 )
 """What may have changed since the grant."""
 
@@ -149,7 +153,9 @@ def _check_item(
         return refuse(Reason.NOT_GRANTED)
     if grant.not_after is not None and batch.deadline > grant.not_after:
         return refuse(Reason.DEADLINE_OUT_OF_RANGE, deadline=batch.deadline, latest=grant.not_after)
-    claim = Claim(grant.transfer_id, grant.message, Recorded(grant.not_after), item.action)
+    claim = Claim(
+        grant.transfer_id, grant.message, Recorded(grant.not_after, grant.sender), item.action
+    )
     if item.asset not in context.assets:
         return refuse(Reason.ROUTE_CLOSED, asset=item.asset.hex())
     cancels = item.action is Action.CANCEL

@@ -300,9 +300,9 @@ def test_refund__of_a_closed_lane__needs_no_route() -> None:
 
 
 def test_refund__because_the_recipient_is_screened__flows_back_all_the_same() -> None:
-    context = a_context(screened=frozenset({BURN.recipient}))
+    context = a_context(screened={BURN.recipient: "sanctions"})
     assert check_screening(context, refund_claim()) == GRANTED
-    back = a_context(screened=frozenset({BURN.refund_address}))
+    back = a_context(screened={BURN.refund_address: "sanctions"})
     refused = check_screening(back, refund_claim())
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.SCREENED

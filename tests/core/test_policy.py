@@ -121,7 +121,7 @@ def _cases() -> dict[str, Case]:
                           Reason.AMOUNT_BELOW_MINIMUM, "check_route"),
         "to the token": (with_view(forbidden_recipients=frozenset({(Domain.BNB, an_address(2))})),
                          CLAIM, Reason.RECIPIENT_INVALID, "check_recipient"),
-        "screened": (a_context(BURN, screened=frozenset({an_address(2)})), CLAIM,
+        "screened": (a_context(BURN, screened={an_address(2): "sanctions"}), CLAIM,
                      Reason.SCREENED, "check_screening"),
         "not open": (with_view(opened=False), CLAIM, Reason.ASSET_NOT_OPEN, "check_open"),
         "nobody knows whether open": (with_view(opened=None), CLAIM,
@@ -284,7 +284,7 @@ def test_page__any_order_of_claims_that_share_nothing__gets_the_same_verdicts() 
     burns = [a_burn(a_message(counter=n)) for n in range(1, 5)]
     claims = [a_claim(burn.message) for burn in burns]
     claims[1] = replace(claims[1], evidence=NotReached(Domain.ETHEREUM))
-    context = a_context(*burns, screened=frozenset({an_address(9)}))
+    context = a_context(*burns, screened={an_address(9): "sanctions"})
     expected = dict(zip(map(str, claims), decide(context, claims).verdicts, strict=True))
     for page in permutations(claims):
         decided = zip(map(str, page), decide(context, page).verdicts, strict=True)
@@ -379,7 +379,7 @@ def test_refusal__that_ends_by_itself__says_when(name: str, until: int | None) -
 
 def test_screening__approved_by_a_person__passes() -> None:
     context = a_context(
-        BURN, screened=frozenset({an_address(2)}), approved=frozenset({CLAIM.transfer_id})
+        BURN, screened={an_address(2): "sanctions"}, cleared=frozenset({CLAIM.transfer_id})
     )
     assert the_verdict(context) == GRANTED
 
