@@ -38,8 +38,9 @@ from xstock_supply_guard import wire
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.adapters.tables import APPEND_ONLY
+from xstock_supply_guard.handlers.attesting import submit_attestation
 from xstock_supply_guard.handlers.desk import Desk, make_live
-from xstock_supply_guard.handlers.papers import order_message, submit_attestation
+from xstock_supply_guard.handlers.papers import order_message
 from xstock_supply_guard.handlers.post import post_page
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.sign import sign_release

@@ -25,9 +25,9 @@ from xstock_relayer.model import GuardRefused, GuardSigned, GuardVerdict, Transf
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
+from xstock_supply_guard.handlers.attesting import submit_attestation
 from xstock_supply_guard.handlers.audit import Auditor, audit_step
 from xstock_supply_guard.handlers.desk import Desk, make_live
-from xstock_supply_guard.handlers.papers import submit_attestation
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.scan import scan_step
 from xstock_supply_guard.handlers.sign import sign_release

@@ -240,6 +240,12 @@ class GuardReads(Protocol):
         """How custody closed these redemptions; an absent one is open."""
         ...
 
+    async def redemption_records(
+        self, ids: Collection[TransferId]
+    ) -> Mapping[TransferId, RedemptionRecord]:
+        """Custody's last words on these redemptions."""
+        ...
+
     async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:
         """Booked redemptions that custody has neither paid nor rejected, by transfer id."""
         ...

@@ -14,6 +14,7 @@ from xstock_core.ids import (
     parse_transfer_id,
 )
 from xstock_core.message import Kind, parse_message
+from xstock_core.observation import BurnFinal
 from xstock_core.release import Action
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
@@ -42,6 +43,8 @@ from xstock_wire.v1 import (
 ATTESTATION = "attestation"
 ISSUE_ORDER = "issue-order"
 ISSUE_VOID = "issue-void"
+REDEMPTION_REJECTION = "redemption-rejection"
+_PAID_MAX = 100
 _PAPER_BYTES_MAX = 4096
 _SIGNATURE_BYTES_MAX = 128
 _DECIMAL_DIGITS_MAX = 60
@@ -155,8 +158,11 @@ def void_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> VoidPape
 
 def attestation_from_wire(
     wire: common_pb2.SignedPaper, deployment_id: str
-) -> tuple[Attestation, SignedStatement]:
-    """Custody's statement; raises InvalidMessage. Zero held units are a valid statement."""
+) -> tuple[Attestation, SignedStatement, tuple[TransferId, ...]]:
+    """Custody's statement with the redemptions it lists as paid; raises InvalidMessage.
+
+    Zero held units are a valid statement.
+    """
     statement = statement_from_wire(wire, ATTESTATION, deployment_id)
     paper = _checked("attestation", lambda: _parsed(papers_pb2.Attestation, statement.paper))
     attestation = Attestation(
@@ -168,7 +174,30 @@ def attestation_from_wire(
         sequence=_checked("sequence", lambda: parse_shares(paper.sequence)),
         as_of=_checked("as_of", lambda: parse_shares(paper.as_of)),
     )
-    return attestation, statement
+    if len(paper.paid) > _PAID_MAX:
+        text = f"paid: {len(paper.paid)} are too many; list {_PAID_MAX} and the rest next time"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": "paid"})
+    paid = [_checked("paid", lambda one=one: parse_transfer_id(one)) for one in paper.paid]
+    return attestation, statement, tuple(paid)
+
+
+def rejection_from_wire(
+    wire: common_pb2.SignedPaper, deployment_id: str
+) -> tuple[TransferId, str, SignedStatement]:
+    """Custody's refusal to pay a redemption, with its reason; raises InvalidMessage."""
+    statement = statement_from_wire(wire, REDEMPTION_REJECTION, deployment_id)
+    paper = _checked("rejection", lambda: _parsed(papers_pb2.RedemptionRejection, statement.paper))
+    transfer_id = _checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
+    return transfer_id, paper.reason, statement
+
+
+def redemption_to_wire(burn: BurnFinal) -> supply_guard_pb2.OpenRedemption:
+    """A redemption that waits for custody."""
+    return supply_guard_pb2.OpenRedemption(
+        transfer_id=burn.transfer_id,
+        message=burn.message.pack(),
+        burned_at=burn.place.block.time,
+    )
 
 
 def _decimal(digits: str) -> int:

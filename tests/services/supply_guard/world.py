@@ -32,10 +32,11 @@ from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
+from xstock_supply_guard.handlers.attesting import Attested, submit_attestation
 from xstock_supply_guard.handlers.audit import Audited, Auditor, audit_step
 from xstock_supply_guard.handlers.desk import Desk, make_live
 from xstock_supply_guard.handlers.origin import begin
-from xstock_supply_guard.handlers.papers import Attested, order_message, submit_attestation
+from xstock_supply_guard.handlers.papers import order_message
 from xstock_supply_guard.handlers.post import Booked
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.scan import Trouble, scan_step
@@ -191,8 +192,8 @@ class World:
             multiplier_epoch=epoch,
         )
         signed = key.sign(ATTESTATION, DEPLOYMENT, paper)
-        attestation, statement = wire.attestation_from_wire(signed, DEPLOYMENT)
-        return await submit_attestation(self.desk, attestation, statement)
+        said = wire.attestation_from_wire(signed, DEPLOYMENT)
+        return await submit_attestation(self.desk, *said)
 
     def order(
         self,

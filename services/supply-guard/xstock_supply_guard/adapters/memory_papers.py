@@ -1,5 +1,7 @@
 """Signed papers and what they left behind, in memory: the twin of `postgres_papers`."""
 
+# ruff: noqa: D102 - ports.py says what each method promises
+
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
@@ -38,8 +40,14 @@ class PaperMemory:
     async def redemptions(
         self, ids: Collection[TransferId]
     ) -> Mapping[TransferId, RedemptionState]:
+        found = await self.redemption_records(ids)
+        return {key: record.state for key, record in found.items()}
+
+    async def redemption_records(
+        self, ids: Collection[TransferId]
+    ) -> Mapping[TransferId, RedemptionRecord]:
         known = self.papers.redemptions
-        return {key: known[key].state for key in ids if key in known}
+        return {key: known[key] for key in ids if key in known}
 
     async def opened(self, assets: Collection[AssetId]) -> Mapping[AssetId, OpeningRecord]:
         known = self.papers.openings

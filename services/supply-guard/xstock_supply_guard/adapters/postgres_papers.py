@@ -3,6 +3,8 @@
 One part of the guard's unit of work (`adapters/postgres.py`), set-based like the rest of it.
 """
 
+# ruff: noqa: D102 - ports.py says what each method promises
+
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -41,12 +43,15 @@ class PaperTables:
     async def redemptions(
         self, ids: Collection[TransferId]
     ) -> Mapping[TransferId, RedemptionState]:
-        sql = (
-            "SELECT transfer_id, state FROM redemption"
-            " WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        )
-        found = await self._found(sql, ids=list(ids))
-        return {TransferId(bytes(row.transfer_id)): RedemptionState(row.state) for row in found}
+        found = await self.redemption_records(ids)
+        return {key: record.state for key, record in found.items()}
+
+    async def redemption_records(
+        self, ids: Collection[TransferId]
+    ) -> Mapping[TransferId, RedemptionRecord]:
+        sql = "SELECT * FROM redemption WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
+        found = [_redemption_of(row) for row in await self._found(sql, ids=list(ids))]
+        return {one.transfer_id: one for one in found}
 
     async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:
         parameters = {"custody": int(Domain.CUSTODY), "after": after or b"", "limit": limit}
@@ -65,7 +70,9 @@ class PaperTables:
                 residue_units=int(row.residue_units),
                 booked=row.booked_number,
             )
-        return {asset: OpeningRecord(asset, digests[asset], found) for asset, found in chains.items()}
+        return {
+            asset: OpeningRecord(asset, digests[asset], found) for asset, found in chains.items()
+        }
 
     async def uncovered(self, assets: Collection[AssetId]) -> Mapping[AssetId, int]:
         sql = "SELECT asset, since_ms FROM uncovered WHERE asset = ANY(CAST(:assets AS bytea[]))"
@@ -143,6 +150,17 @@ def _signature_of(row: Any) -> PaperSignature:
         signature=bytes(row.signature),
     )
     return PaperSignature(bytes(row.subject), bytes(row.public_key), statement)
+
+
+def _redemption_of(row: Any) -> RedemptionRecord:
+    return RedemptionRecord(
+        transfer_id=TransferId(bytes(row.transfer_id)),
+        state=RedemptionState(row.state),
+        digest=bytes(row.digest),
+        at_ms=row.at_ms,
+        asset=AssetId(bytes(row.asset)) if row.asset is not None else None,
+        reason=row.reason,
+    )
 
 
 _OPEN_REDEMPTIONS = (

@@ -11,9 +11,10 @@ from xstock_runtime.grpc_server import ANYONE, Access, caller_identity
 from xstock_supply_guard import wire
 from xstock_supply_guard.entrypoints import audit_server
 from xstock_supply_guard.handlers import halting
+from xstock_supply_guard.handlers.attesting import submit_attestation
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.desk import Desk
-from xstock_supply_guard.handlers.papers import submit_attestation
+from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.metrics import GuardMetrics
@@ -36,7 +37,11 @@ _GUARD, _OPERATOR = (f"/{name}/" for name in SERVICES[:2])
 METHODS: Mapping[str, frozenset[str]] = {
     f"{_GUARD}ReviewTransfers": frozenset({"relayer"}),
     f"{_GUARD}SignRelease": frozenset({"relayer"}),
-    f"{_GUARD}SubmitAttestation": frozenset({"custodian", "operator"}),
+    f"{_GUARD}SubmitAttestation": frozenset({"custodian", "agent", "operator"}),
+    f"{_GUARD}SubmitRejection": frozenset({"custodian"}),
+    f"{_GUARD}ListRedemptions": frozenset({"custodian", "operator", "gateway", "agent"}),
+    f"{_GUARD}SignOpening": frozenset({"operator"}),
+    f"{_GUARD}SubmitOpening": frozenset({"operator"}),
     f"{_GUARD}GetLedger": frozenset({ANYONE}),
     f"{_OPERATOR}Halt": frozenset({"operator", "agent"}),
     f"{_OPERATOR}Resume": frozenset({"operator"}),
@@ -104,9 +109,43 @@ class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
         """Book custody's statement."""
         del context
         deployment = self._desk.config.deployment_id
-        attestation, statement = wire.attestation_from_wire(request.attestation, deployment)
-        booked = await submit_attestation(self._desk, attestation, statement)
-        return supply_guard_pb2.SubmitAttestationResponse(sequence=booked.sequence, cap=booked.cap)
+        said = wire.attestation_from_wire(request.attestation, deployment)
+        others = [
+            wire.statement_from_wire(one, wire.ATTESTATION, deployment)
+            for one in request.cosignatures
+        ]
+        booked = await submit_attestation(self._desk, *said, others)
+        return supply_guard_pb2.SubmitAttestationResponse(
+            sequence=booked.sequence,
+            cap=booked.cap,
+            in_force=booked.in_force,
+            signatures=booked.signatures,
+            needed=booked.needed,
+        )
+
+    async def SubmitRejection(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SubmitRejectionRequest, context: Context
+    ) -> supply_guard_pb2.SubmitRejectionResponse:
+        """Book custody's refusal to pay a redemption."""
+        del context
+        config = self._desk.config
+        rejected = wire.rejection_from_wire(request.rejection, config.deployment_id)
+        await submit_rejection(self._desk, *rejected)
+        return supply_guard_pb2.SubmitRejectionResponse(guard_id=config.guard_id)
+
+    async def ListRedemptions(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.ListRedemptionsRequest, context: Context
+    ) -> supply_guard_pb2.ListRedemptionsResponse:
+        """Redemptions that wait for custody, a page at a time."""
+        del context
+        size = min(request.page_size or PARKED_PAGE_USUAL, PARKED_PAGE_MAX)
+        after = _page_token(request.page_token)
+        async with self._desk.store.read() as books:
+            burns = await books.open_redemptions(after, size)
+        last = burns[-1].transfer_id.hex() if len(burns) == size else ""
+        return supply_guard_pb2.ListRedemptionsResponse(
+            redemptions=[wire.redemption_to_wire(burn) for burn in burns], next_page_token=last
+        )
 
     async def GetLedger(  # noqa: N802 - gRPC's name
         self, request: supply_guard_pb2.GetLedgerRequest, context: Context

@@ -83,6 +83,12 @@ def second_execution(known: Executed, again: ReleaseFinal | CancelFinal) -> Find
     return Finding(InvariantId.AT_MOST_ONCE.value, detail, asset=again.asset)
 
 
+def paid_and_refunded(burn: BurnFinal) -> Finding:
+    """INV-02: custody paid a redemption, and its shares were minted back all the same."""
+    detail = f"redemption {burn.transfer_id.hex()} was paid by custody and refunded on its chain"
+    return Finding(InvariantId.AT_MOST_ONCE.value, detail, asset=burn.message.asset)
+
+
 def burned_twice(known: BurnFinal, again: BurnFinal) -> Finding:
     """INV-09: one lane nonce stands at two places of a final chain; nothing of it is believed."""
     detail = (

@@ -44,10 +44,12 @@ from xstock_core.reservation import (
 )
 from xstock_runtime.errors import Ambiguous
 from xstock_supply_guard.handlers import findings
+from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
-from xstock_supply_guard.handlers.lines import line, order_line, over_cap_line
+from xstock_supply_guard.handlers.lines import line, order_line
+from xstock_supply_guard.handlers.redemptions import paid_before, refunds_of_paid
 from xstock_supply_guard.model import (
     Executed,
     IssueRecord,
@@ -178,6 +180,7 @@ async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Dra
     keys = [key for burn in burns for key in (key_of(burn.message), findings.refund_key(burn))]
     waiting = await unit.executions(keys)
     seen = dict(await unit.burns_of([key_of(burn.message) for burn in burns]))
+    draft.entries.extend(await paid_before(unit, burns))
     for burn in burns:
         known_burn = seen.setdefault(key_of(burn.message), burn)
         if known_burn is not burn:
@@ -209,12 +212,15 @@ async def _gather_executed(
         **{findings.refund_key(one): one for one in burns},
     }
     await _load_issues(unit, executed, draft)
+    paid = await refunds_of_paid(unit, refunded)
     for one in executed:
         key = _key(one)
         if key in known:
             draft.findings.append(findings.second_execution(known[key], one))
         else:
             burn = released.get(key) or refunded.get(key)
+            if burn is not None and burn.transfer_id in paid:
+                draft.findings.append(findings.paid_and_refunded(burn))
             known[key] = Executed(one, draft.at_ms, matched=_justify(one, burn, draft))
             draft.executions.append(known[key])
         draft.entries.extend(Posted(entry, one.place.block) for entry in entries_of(one))
@@ -222,7 +228,7 @@ async def _gather_executed(
 
 def _justify(fact: ReleaseFinal | CancelFinal, burn: BurnFinal | None, draft: _Draft) -> bool:
     """Whether a known burn or order stands behind the execution; notes what contradicts it."""
-    if fact.source is Domain.CUSTODY:
+    if fact.source is Domain.CUSTODY and not (burn and findings.order_number_of(fact) is None):
         _execute_order(fact, draft)
         return True
     if isinstance(fact, CancelFinal):
@@ -363,7 +369,8 @@ async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
     await unit.post(posted, supply_steps(balances, posted))
     draft.findings.extend(findings.overdrawn(after))
     draft.over_cap = await _carried_above(desk, unit, balances, after)
-    draft.lines.extend(over_cap_line(asset, exposure(after, asset)) for asset in draft.over_cap)
+    if draft.over_cap:
+        await note_cover(desk, unit, draft.over_cap, draft.at_ms, draft.lines)
 
 
 async def _carried_above(

@@ -1,0 +1,113 @@
+"""Cover: whether custody's stock covers what is out, and what happens when it does not.
+
+An asset whose exposure is above its cap releases nothing (`check_cap`), and says so at once; it
+resumes by itself when it is covered again. The first moment it was seen is kept in the guard's
+memory, through restarts; when it lasts beyond the deployment's limit the asset is halted, because
+a shortfall that nobody mends is no delay. Burns and redemptions are booked all the while.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from xstock_core.ids import AssetId
+from xstock_core.invariants import InvariantId
+from xstock_core.ledger import Balances, exposure
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import Finding
+from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.lines import line, over_cap_line
+from xstock_supply_guard.model import Alarm, AttestationRecord
+from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+SHORT = "COLLATERAL_SHORT"
+"""The alarm's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What one look at the cover found."""
+
+    short: tuple[AssetId, ...] = ()
+    halted: tuple[str, ...] = ()
+
+
+def scope_of(asset: AssetId) -> str:
+    """What an alarm about an asset concerns."""
+    return f"asset/{asset.hex()}"
+
+
+def shortfalls(
+    balances: Balances, attested: Mapping[AssetId, AttestationRecord], margin_bps: int
+) -> dict[AssetId, int]:
+    """Exposure of the attested assets that are above their cap."""
+    used = {asset: exposure(balances, asset) for asset in attested}
+    return {
+        asset: used[asset]
+        for asset, record in attested.items()
+        if used[asset] > record.attestation.cap(margin_bps)
+    }
+
+
+async def note_cover(
+    desk: Desk, unit: GuardUnit, assets: Collection[AssetId], at_ms: int, lines: list[str]
+) -> tuple[AssetId, ...]:
+    """Mark and tell what has fallen short among `assets`, clear what is covered; the short ones."""
+    attested = await unit.attestations(assets)
+    short = shortfalls(await unit.balances(assets), attested, desk.config.policy.margin_bps)
+    marked = await unit.uncovered(attested)
+    fallen = {asset: used for asset, used in short.items() if asset not in marked}
+    mended = [asset for asset in marked if asset not in short]
+    if fallen:
+        await unit.mark_uncovered(fallen, at_ms)
+        lines.extend(over_cap_line(asset, used) for asset, used in fallen.items())
+        await unit.alarm([_alarm(desk, asset, used) for asset, used in fallen.items()], at_ms)
+    if mended:
+        await unit.clear_uncovered(mended)
+        await unit.calm(SHORT, [scope_of(asset) for asset in mended])
+        lines.extend(line("covered", asset=asset) for asset in mended)
+    return tuple(sorted(short))
+
+
+def _alarm(desk: Desk, asset: AssetId, used: int) -> Alarm:
+    symbol = desk.config.assets[asset].symbol if asset in desk.config.assets else asset.hex()
+    detail = f"{symbol}: exposure {used} is above the cap; its releases wait for custody"
+    return Alarm(SHORT, scope_of(asset), detail)
+
+
+async def cover_step(desk: Desk) -> Covered:
+    """Look at every asset; halt those that have been short for too long. Raises Fatal FENCED."""
+    now_ms = desk.clock.unix_ms()
+    assets = list(desk.config.assets)
+    async with desk.store.read() as books:
+        short, due = await _look(desk, books, assets, now_ms)
+    if not (short or due):
+        return Covered()
+    lines: list[str] = []
+    async with desk.store.write() as unit:
+        still = await note_cover(desk, unit, assets, now_ms, lines)
+        since = await unit.uncovered(still)
+        halted = await latch(unit, _lasting(desk, since, now_ms), now_ms, lines)
+        if lines:
+            await unit.journal(lines, now_ms)
+    return Covered(still, halted)
+
+
+async def _look(
+    desk: Desk, books: GuardReads, assets: Collection[AssetId], now_ms: int
+) -> tuple[bool, bool]:
+    """(something is short or was and is not, a shortfall has lasted too long)."""
+    attested = await books.attestations(assets)
+    balances = await books.balances(list(attested))
+    short = shortfalls(balances, attested, desk.config.policy.margin_bps)
+    marked = await books.uncovered(assets)
+    return short.keys() != marked.keys(), bool(_lasting(desk, marked, now_ms))
+
+
+def _lasting(desk: Desk, since: Mapping[AssetId, int], now_ms: int) -> list[Finding]:
+    longest = desk.config.policy.under_collateral_seconds_max
+    detail = f"exposure is above the cap for longer than {longest} s"
+    return [
+        Finding(InvariantId.CAP.value, detail, asset=asset)
+        for asset, began_ms in sorted(since.items())
+        if now_ms - began_ms >= longest * 1000
+    ]
