@@ -12,7 +12,7 @@ from typing import Protocol
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import Account, Entry, EntryId, EntryKind
-from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId
+from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId, OrphanBurn
 from xstock_core.release import ExecutionKey, ReleaseBatch
 from xstock_supply_guard.model import (
     Alarm,
@@ -224,6 +224,14 @@ class GuardReads(Protocol):
 
     async def high_water(self, name: str) -> int:
         """A figure that only rises; 0 before the first."""
+        ...
+
+    async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        """Orphan burns by their own nonce."""
+        ...
+
+    async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        """Orphan burns by the nonce that their *refund* will have."""
         ...
 
     async def alarms(self) -> Sequence[RaisedAlarm]:

@@ -14,7 +14,14 @@ from typing import TypeVar
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import CUSTODY, Account, Entry, EntryId, EntryKind, movements
-from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId, observation_id
+from xstock_core.observation import (
+    BlockRef,
+    BurnFinal,
+    Observation,
+    ObservationId,
+    OrphanBurn,
+    observation_id,
+)
 from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.errors import Fatal
 from xstock_supply_guard.adapters.linking import Unlinked
@@ -335,6 +342,7 @@ class _Unit(PaperMemory, PeopleMemory):
                 self.state.burns.setdefault(one.transfer_id, one)
                 self.state.by_key.setdefault(key_of(one.message), one)
                 self.state.by_refund.setdefault(refund_key(one), one)
+        self.add_orphans([one for one in observations if isinstance(one, OrphanBurn)])
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         self.state.executions.update({one.key: one for one in executions})

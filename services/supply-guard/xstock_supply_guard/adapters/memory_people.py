@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 
-from xstock_core.ids import AssetId
+from xstock_core.ids import AssetId, orphan_refund_nonce
+from xstock_core.observation import OrphanBurn
+from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.model import (
     Alarm,
     CorporateAction,
@@ -28,6 +30,7 @@ class PeopleState:
     limits: dict[AssetId | None, Limits] = field(default_factory=dict)
     actions: dict[tuple[AssetId, str], CorporateAction] = field(default_factory=dict)
     high_water: dict[str, int] = field(default_factory=dict)
+    orphans: dict[bytes, OrphanBurn] = field(default_factory=dict)
     standing: dict[tuple[str, str, str], RaisedAlarm] = field(default_factory=dict)
     told: list[RaisedAlarm] = field(default_factory=list)
     """Every alarm that was ever published, in order."""
@@ -87,6 +90,20 @@ class PeopleMemory:
 
     async def high_water(self, name: str) -> int:
         return self.people.high_water.get(name, 0)
+
+    async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        known = self.people.orphans
+        return {bytes(nonce): known[nonce] for nonce in nonces if nonce in known}
+
+    async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        known = self.people.orphans.values()
+        by_refund = {bytes(orphan_refund_nonce(one.nonce, keccak256)): one for one in known}
+        return {bytes(nonce): by_refund[nonce] for nonce in nonces if nonce in by_refund}
+
+    def add_orphans(self, orphans: Sequence[OrphanBurn]) -> None:
+        """Keep orphan burns; the first of a nonce stays."""
+        for one in orphans:
+            self.people.orphans.setdefault(one.nonce, one)
 
     async def alarms(self) -> Sequence[RaisedAlarm]:
         return sorted(

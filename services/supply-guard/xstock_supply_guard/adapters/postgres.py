@@ -16,7 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import Account, Entry, EntryId, movements, parse_account
-from xstock_core.observation import BurnFinal, Observation, ObservationId, observation_id
+from xstock_core.observation import (
+    BurnFinal,
+    Observation,
+    ObservationId,
+    OrphanBurn,
+    observation_id,
+)
 from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.database import Database, insert_many
 from xstock_runtime.kafka.records import Record
@@ -320,6 +326,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             rows.burn_columns(burns),
             on_conflict="(transfer_id) DO NOTHING",
         )
+        await self.add_orphans([one for one in observations if isinstance(one, OrphanBurn)])
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         await insert_many(self._connection, "execution", rows.execution_columns(executions))

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xstock_core.ids import AssetId
+from xstock_core.observation import OrphanBurn
 from xstock_runtime.database import insert_many
 from xstock_supply_guard.adapters import rows_people as rows
 from xstock_supply_guard.model import (
@@ -91,6 +92,21 @@ class PeopleTables:
     async def high_water(self, name: str) -> int:
         found = await self._all("SELECT value FROM high_water WHERE name = :name", name=name)
         return int(found[0].value) if found else 0
+
+    async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        sql = "SELECT * FROM orphan WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
+        found = await self._all(sql, nonces=list(nonces))
+        return {bytes(row.nonce): rows.orphan_of(row) for row in found}
+
+    async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        sql = "SELECT * FROM orphan WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
+        found = await self._all(sql, nonces=list(nonces))
+        return {bytes(row.refund_nonce): rows.orphan_of(row) for row in found}
+
+    async def add_orphans(self, orphans: Sequence[OrphanBurn]) -> None:
+        """Keep orphan burns; the first of a nonce stays."""
+        columns = rows.orphan_columns(orphans)
+        await insert_many(self._connection, "orphan", columns, on_conflict="DO NOTHING")
 
     async def alarms(self) -> Sequence[RaisedAlarm]:
         found = await self._all("SELECT * FROM alarm_standing ORDER BY at_ms, code, scope, about")

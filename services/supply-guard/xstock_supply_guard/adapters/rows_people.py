@@ -1,12 +1,16 @@
 """Rows of proposals, pauses, limits, announcements and alarms as values of the model, and back."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from xstock_core.amount import Shares
 from xstock_core.bucket import Bucket
-from xstock_core.ids import AssetId
+from xstock_core.ids import Address32, AssetId, Nonce, orphan_refund_nonce
+from xstock_core.observation import BlockRef, OrphanBurn, Place, TxRef
 from xstock_core.review import Delay
-from xstock_supply_guard.adapters.rows import DOMAINS
+from xstock_runtime.hashing import keccak256
+from xstock_supply_guard.adapters.rows import DOMAINS, Columns
 from xstock_supply_guard.model import (
     Alarm,
     CorporateAction,
@@ -141,6 +145,42 @@ def corporate_action_parameters(action: CorporateAction) -> dict[str, Any]:
         "key_id": action.statement.key_id,
         "signature": action.statement.signature,
     }
+
+
+def orphan_columns(orphans: Sequence[OrphanBurn]) -> Columns:
+    """A page of orphan burns."""
+    blocks = [one.place.block for one in orphans]
+    return {
+        "nonce": ("bytea", [one.nonce for one in orphans]),
+        "refund_nonce": (
+            "bytea",
+            [orphan_refund_nonce(one.nonce, keccak256) for one in orphans],
+        ),
+        "asset": ("bytea", [one.asset for one in orphans]),
+        "owner": ("bytea", [one.owner for one in orphans]),
+        "amount": ("numeric", [one.amount for one in orphans]),
+        "reason": ("text", [one.reason for one in orphans]),
+        "chain": ("integer", [int(block.chain) for block in blocks]),
+        "block_number": ("bigint", [block.number for block in blocks]),
+        "block_hash": ("bytea", [block.hash for block in blocks]),
+        "block_time": ("bigint", [block.time for block in blocks]),
+        "tx": ("bytea", [one.place.tx.id for one in orphans]),
+        "place": ("integer", [one.place.index for one in orphans]),
+    }
+
+
+def orphan_of(row: Any) -> OrphanBurn:
+    """An orphan burn."""
+    chain = DOMAINS[row.chain]
+    at = BlockRef(chain, row.block_number, bytes(row.block_hash), row.block_time)
+    return OrphanBurn(
+        asset=AssetId(bytes(row.asset)),
+        owner=Address32(bytes(row.owner)),
+        amount=Shares(int(row.amount)),
+        reason=row.reason,
+        nonce=Nonce(bytes(row.nonce)),
+        place=Place(at, TxRef(chain, bytes(row.tx)), row.place),
+    )
 
 
 def raised_alarm_of(row: Any) -> RaisedAlarm:

@@ -22,6 +22,7 @@ APPEND_ONLY = (
     "opening",
     "proposal_approval",
     "corporate_action",
+    "orphan",
     "journal_balance",
     "journal_through",
     "journal_attested",
@@ -439,6 +440,25 @@ class HighWaterRow(GuardTable, table=True):
     value: Decimal = _number(20)
 
 
+class OrphanRow(GuardTable, table=True):
+    """A burn that names no transfer, ready to be refunded or given up by two people."""
+
+    __tablename__ = "orphan"
+    __table_args__ = (Index("orphan_refund", "refund_nonce"),)
+    nonce: bytes = _bytes(key=True)
+    refund_nonce: bytes = _bytes()
+    asset: bytes = _bytes()
+    owner: bytes = _bytes()
+    amount: Decimal = _number(20)
+    reason: str
+    chain: int
+    block_number: int = _big()
+    block_hash: bytes = _bytes()
+    block_time: int = _big()
+    tx: bytes = _bytes()
+    place: int
+
+
 class AlarmRow(GuardTable, table=True):
     """An alarm that stands; told once, and gone when what it was about is over."""
 
@@ -536,6 +556,7 @@ TABLES_0002: tuple[type[GuardTable], ...] = (
     LimitsRow,
     CorporateActionRow,
     HighWaterRow,
+    OrphanRow,
     AlarmRow,
     PaperSignatureRow,
     RedemptionRow,
