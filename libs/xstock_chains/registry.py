@@ -239,6 +239,8 @@ class GuardEntry(_Entry):
     paper_key: PublicKey | None = None
     """The key under which it signs papers of its own: supply proofs, openings."""
     endpoint: Annotated[str, Field(min_length=3, max_length=255)]
+    paper_key: PublicKey | None = None
+    """The public key with which this guard signs papers: openings, proofs of supply."""
 
 
 class IssuerEntry(_Entry):
@@ -249,10 +251,11 @@ class IssuerEntry(_Entry):
 
 
 class AttestorEntry(_Entry):
-    """A key of custody that may sign attestations and rejections."""
+    """A key that may sign attestations; custody's own may reject redemptions too."""
 
     key_id: Name
     public_key: PublicKey
+    role: Literal["custodian", "agent"] = "custodian"
 
 
 class Policy(_Entry):
@@ -263,6 +266,10 @@ class Policy(_Entry):
     """Hundredths of a percent of the attested shares that may not be used."""
     permit_seconds: Annotated[int, Field(ge=30, le=PERMIT_SECONDS_MAX)]
     """How long a signed release stays good; the contract refuses more than 3,600."""
+    attestors_needed: Annotated[int, Field(ge=1, le=32)] = 1
+    """K: how many attestors must sign the very same attestation before it counts."""
+    under_collateral_seconds_max: Annotated[int, Field(ge=1, le=30 * 86_400)] = 3600
+    """An asset whose exposure stays above its cap for longer is halted."""
     order_seconds_max: Annotated[int, Field(ge=60, le=86_400)] = 86_400
     """The longest life of an issuance order."""
     bucket_shares: Annotated[int, Field(ge=1, le=U64_MAX)] = U64_MAX
@@ -290,6 +297,7 @@ class Registry(_Entry):
     def _consistent(self) -> Self:
         _check_threshold(self.threshold, len(self.guards), self.policy.faulty_guards_max)
         _check_unique(self)
+        _check_attestors(self.policy.attestors_needed, len(self.attestors))
         _check_addresses(self)
         _check_deployments(self)
         return self
@@ -385,6 +393,14 @@ def _check_threshold(threshold: int, guards: int, faulty: int) -> None:
         )
 
 
+def _check_attestors(needed: int, attestors: int) -> None:
+    """SECURITY: K of none is what anybody can sign; K above J is what nobody can (F83)."""
+    if needed > max(1, attestors):
+        raise ValueError(
+            f"policy.attestors_needed: {needed} of {attestors} attestors; use 1 to {attestors}"
+        )
+
+
 def _check_unique(registry: Registry) -> None:
     _refuse_twice("chains.name", (chain.name for chain in registry.chains))
     _refuse_twice("chains.domain", (int(chain.domain) for chain in registry.chains))
@@ -393,6 +409,9 @@ def _check_unique(registry: Registry) -> None:
     )
     _refuse_twice("assets.symbol", (asset.symbol for asset in registry.assets))
     _refuse_twice("guards.id", (guard.id for guard in registry.guards))
+    _refuse_twice(
+        "guards.paper_key", (guard.paper_key for guard in registry.guards if guard.paper_key)
+    )
     for keys in (registry.issuers, registry.attestors):
         _refuse_twice("key_id", (entry.key_id for entry in keys))
         _refuse_twice("public_key", (entry.public_key for entry in keys))

@@ -44,6 +44,9 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         routes=routes(registry),
         issuers={one.key_id: one.public_key for one in registry.issuers},
         attestors={one.key_id: one.public_key for one in registry.attestors},
+        custodians=frozenset(o.key_id for o in registry.attestors if o.role == "custodian"),
+        guard_papers={one.id: one.paper_key for one in registry.guards if one.paper_key},
+        threshold=registry.threshold,
         policy=_policy(registry),
         openings=openings(registry, settings),
         page_limit=settings.page_limit,
@@ -125,6 +128,8 @@ def _policy(registry: Registry) -> PolicyConfig:
         margin_bps=policy.margin_bps,
         permit_seconds=policy.permit_seconds,
         order_seconds_max=policy.order_seconds_max,
+        attestors_needed=policy.attestors_needed,
+        under_collateral_seconds_max=policy.under_collateral_seconds_max,
         bucket=bucket,
     )
 
