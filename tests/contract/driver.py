@@ -17,6 +17,7 @@ from xstock_chains.ports import (
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     GuardSignature,
     ReleaseCodec,
     ReleaseOrder,
@@ -144,6 +145,12 @@ class GovernedChain(ChainUnderTest, Protocol):
 
     def blocks_coming(self) -> AbstractAsyncContextManager[None]:
         """Blocks are made quickly while something waits for them."""
+        ...
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """From now on these are the guards: the ports as opened from the new registry."""
         ...
 
     async def pass_time(self, seconds: int) -> None:

@@ -5,8 +5,8 @@ no memory of the test before.
 """
 
 import json
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,18 @@ from tests.chains.evm.world import (
 from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmFacts, resolve_chain
+from xstock_chains.evm.office import EvmOffice
 from xstock_chains.evm.reader import EvmReader, eth_call
 from xstock_chains.evm.rpc import data_of, quantity
+from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     ReleaseCodec,
     Signer,
     UnsignedBurn,
@@ -45,8 +49,16 @@ from xstock_chains.registry import Registry
 from xstock_chains.solidity.abi import hex_of, selector
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
+from xstock_devnet.engines.anvil import dev_private_key
+from xstock_runtime.clock import SystemClock
 
 HOLDINGS = 1_000_000 * SHARE
+KEYS = {
+    "admin": dev_private_key(0),
+    "agent": dev_private_key(4),
+    "stranger": dev_private_key(5),
+    **{f"guard-{n}": dev_private_key(10 + n) for n in range(4)},
+}
 
 
 class EvmUnderTest:
@@ -69,6 +81,10 @@ class EvmUnderTest:
     skips = True
     assets_mix = True
     shows_unfinal = True
+    spare_guard: Signer = LocalSigner.from_hex(KEYS["guard-3"])
+    delay_seconds = 600
+    redeems_while_paused = True
+    pause_ends = True
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world
@@ -150,6 +166,52 @@ class EvmUnderTest:
         method, params = eth_call(self.world.token("TSLAx"), data, "latest")
         raw = data_of(await self.world.rpc.call(method, *params), "sharesOf", 32)
         return int.from_bytes(raw, "big") // 10**10
+
+    # ------------------------------------------------------------------ for the office
+
+    def key_file(self, who: str) -> Path:
+        """A development account's key."""
+        path = self.world.node.folder / f"{who}.key"
+        path.write_text(KEYS[who])
+        return path
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office on the world's connection."""
+        key = None if who is None else self.key_file(who)
+        return EvmOffice(self.world.chain, self.world.rpc, SystemClock(), key)
+
+    @asynccontextmanager
+    async def blocks_coming(self) -> AsyncIterator[None]:
+        """A block for every transaction."""
+        await self.world.rpc.call("evm_setAutomine", True)
+        yield
+        await self.world.rpc.call("evm_setAutomine", False)
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """The contract holds the guards; the ports know none."""
+        self.guards, self.guard_ids = guards, tuple(guard_ids)
+        self.threshold = new.threshold
+
+    async def pass_time(self, seconds: int) -> None:
+        """The next block's time lies so much later."""
+        await self.world.rpc.call("evm_increaseTime", seconds)
+        await self.mine()
+
+    async def redeem(self, amount: int) -> bool:
+        """A burn of the holder to custody."""
+        return await self._burned(self.world.burn_data(amount, destination=Domain.CUSTODY))
+
+    async def try_burn(self, amount: int) -> bool:
+        """A burn of the holder to another chain."""
+        return await self._burned(self.world.burn_data(amount))
+
+    async def _burned(self, data: bytes) -> bool:
+        tx = await self._send(HOLDER.identity, self.world.chain.bridge.address, data)
+        await self.mine()
+        receipt = await self.world.rpc.call("eth_getTransactionReceipt", hex_of(tx.id))
+        return quantity(receipt["status"], "status") == 1
 
     async def _send(self, sender: bytes, to: bytes, data: bytes) -> TxRef:
         fields: dict[str, Any] = {"from": hex_of(sender), "to": hex_of(to), "data": hex_of(data)}

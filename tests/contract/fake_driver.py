@@ -1,9 +1,13 @@
 """The fake family under the contract suite, read through one node or through a quorum."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from tests.contract.fake_world import (
     ASSET,
+    DELAY_SECONDS,
     GUARDS,
     HOLDER,
     RECIPIENT,
@@ -16,7 +20,9 @@ from xstock_chains.fake import (
     FakeChain,
     FakeCodec,
     FakeNode,
+    FakeOffice,
     FakeReader,
+    FakeSigner,
     FakeWriter,
 )
 from xstock_chains.fake.admin import expectation_of
@@ -25,9 +31,11 @@ from xstock_chains.fake.state import AssetRules
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     ReleaseCodec,
     Signer,
     UnsignedBurn,
@@ -36,6 +44,13 @@ from xstock_chains.quorum import Quorum
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
 from xstock_runtime.clock import SeededRandomness, VirtualClock
+
+SEEDS = {
+    "agent": b"agent",
+    "admin": b"admin",
+    "stranger": b"stranger",
+    **{f"guard-{n}": f"guard-{n + 1}".encode() for n in range(4)},
+}
 
 
 class FakeUnderTest:
@@ -57,8 +72,13 @@ class FakeUnderTest:
     skips = True
     assets_mix = True
     shows_unfinal = True
+    spare_guard: Signer = FakeSigner(SEEDS["guard-3"])
+    delay_seconds = DELAY_SECONDS
+    redeems_while_paused = True
+    pause_ends = True
 
-    def __init__(self, domain: Domain, *, nodes: int = 1) -> None:
+    def __init__(self, domain: Domain, *, nodes: int = 1, folder: Path | None = None) -> None:
+        self.folder = folder
         self.clock = VirtualClock()
         self.chain = FakeChain(fake_config(domain), self.clock)
         self.domain = domain
@@ -139,3 +159,59 @@ class FakeUnderTest:
         """The holder's shares at the head."""
         units = self.chain.state.balance.get((self.asset, holder), self.chain.head.number)
         return units // 10**10
+
+    # ------------------------------------------------------------------ for the office
+
+    def key_file(self, who: str) -> Path:
+        """The seed of a key."""
+        assert self.folder is not None
+        path = self.folder / f"{who}.key"
+        path.write_bytes(SEEDS[who])
+        return path
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office over the first node."""
+        return FakeOffice(self.nodes[0], self.clock, None if who is None else self.key_file(who))
+
+    @asynccontextmanager
+    async def blocks_coming(self) -> AsyncIterator[None]:
+        """A block for every second that somebody waits."""
+
+        async def tick() -> None:
+            while True:
+                await self.clock.advance(1)
+                self.chain.mine()
+
+        ticking = asyncio.create_task(tick())
+        yield
+        ticking.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticking
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """The chain holds the guards; the ports know none."""
+        self.guards, self.guard_ids = guards, tuple(guard_ids)
+        self.threshold = new.threshold
+
+    async def pass_time(self, seconds: int) -> None:
+        """Virtual time."""
+        await self.clock.advance(seconds)
+        self.chain.mine()
+
+    async def redeem(self, amount: int) -> bool:
+        """A burn of the holder to custody."""
+        return self._burned(Domain.CUSTODY, amount)
+
+    async def try_burn(self, amount: int) -> bool:
+        """A burn of the holder to another chain."""
+        return self._burned(self.elsewhere, amount)
+
+    def _burned(self, destination: Domain, amount: int) -> bool:
+        tx = self.chain.burn(self.holder, self.asset, destination, RECIPIENT, amount)
+        self.chain.mine()
+        found = self.chain.find(tx.id)
+        assert found is not None
+        block, index = found
+        return block.outcomes[index].succeeded

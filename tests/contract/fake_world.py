@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from xstock_chains.fake import FakeChain, FakeConfig, FakeNode, FakeReader, FakeSigner, GuardSet
+from xstock_chains.fake import (
+    FakeChain,
+    FakeConfig,
+    FakeNode,
+    FakeReader,
+    FakeSigner,
+    GuardSet,
+    People,
+)
 from xstock_chains.ports import GuardSignature, ReleaseCodec, ReleaseOrder
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, counter_nonce
@@ -14,6 +22,9 @@ OTHER_ASSET: AssetId = asset_id("AAPLx")
 SHARE = 100_000_000
 HOLDER = FakeSigner(b"holder")
 RELAYER = FakeSigner(b"relayer")
+AGENT = FakeSigner(b"agent")
+ADMIN = FakeSigner(b"admin")
+DELAY_SECONDS = 600
 GUARDS = tuple(FakeSigner(f"guard-{n}".encode()) for n in (1, 2, 3))
 RECIPIENT = FakeSigner(b"recipient").address
 
@@ -32,6 +43,7 @@ def fake_config(domain: Domain = Domain.ETHEREUM, *, finality_lag_blocks: int = 
         guard_set(),
         finality_lag_blocks=finality_lag_blocks,
         opening=opening,
+        people=People(AGENT.identity, ADMIN.identity, DELAY_SECONDS),
     )
 
 

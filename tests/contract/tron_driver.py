@@ -6,7 +6,7 @@ and a reorganisation in one test means nothing to the next.
 
 import json
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +20,18 @@ from tests.chains.tron.world import (
     SHARE,
     TSLA,
     World,
+    blocks_coming,
     local_node,
     world_on,
 )
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     PreparedTx,
     ReleaseCodec,
     SendSlot,
@@ -37,16 +40,31 @@ from xstock_chains.ports import (
 )
 from xstock_chains.quorum import Quorum
 from xstock_chains.solidity.account import from_wire
+from xstock_chains.tron.address import account_text
 from xstock_chains.tron.admin import TronAdmin
+from xstock_chains.tron.blocks import landed
 from xstock_chains.tron.builder import TronBurnBuilder
 from xstock_chains.tron.frames import frame_text, read_heads
+from xstock_chains.tron.office import TronOffice
 from xstock_chains.tron.reader import TronReader
+from xstock_chains.tron.signer import TronSigner
 from xstock_chains.tron.transaction import decode
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
+from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.engines.tron import TronNode
+from xstock_runtime.clock import SystemClock
 
 HOLDINGS = 1_000_000 * SHARE
+KEYS = {
+    "admin": dev_private_key(0),
+    "agent": dev_private_key(4),
+    "stranger": dev_private_key(5),
+    **{f"guard-{n}": dev_private_key(10 + n) for n in range(4)},
+}
+PEOPLE = tuple(TronSigner.from_hex(key) for who, key in KEYS.items() if who != "admin")
+"""Who needs money for fees; the admin is the local chain's faucet."""
+FEE_MONEY_SUN = 10**9
 
 
 class TronUnderTest:
@@ -59,7 +77,7 @@ class TronUnderTest:
     away = ELSEWHERE
     counted = True
     guards: Sequence[Signer] = GUARDS
-    guard_ids = GUARD_IDS
+    guard_ids: tuple[str, ...] = GUARD_IDS
     threshold = 2
     relayer: Signer = RELAYER
     relayer_address = RELAYER.wire
@@ -69,6 +87,10 @@ class TronUnderTest:
     skips = True
     assets_mix = True
     shows_unfinal = True
+    spare_guard: Signer = TronSigner.from_hex(KEYS["guard-3"])
+    delay_seconds = 600
+    redeems_while_paused = True
+    pause_ends = True
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world
@@ -138,6 +160,48 @@ class TronUnderTest:
         """The holder's shares at the head."""
         return await self.world.shares_of(from_wire(holder))
 
+    # ------------------------------------------------------------------ for the office
+
+    def key_file(self, who: str) -> Path:
+        """A development account's key."""
+        path = self.world.node.folder / f"{who}.key"
+        path.write_text(KEYS[who])
+        return path
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office on the world's connection."""
+        key = None if who is None else self.key_file(who)
+        return TronOffice(self.world.chain, self.world.rpc, SystemClock(), key)
+
+    def blocks_coming(self) -> AbstractAsyncContextManager[None]:
+        """A block every few milliseconds."""
+        return blocks_coming(self.world.node.url)
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """The contract holds the guards; the ports know none."""
+        self.guards, self.guard_ids = guards, tuple(guard_ids)
+        self.threshold = new.threshold
+
+    async def pass_time(self, seconds: int) -> None:
+        """The chain's clock is set so much later."""
+        await self.world.control("warp", seconds=seconds)
+        await self.mine()
+
+    async def redeem(self, amount: int) -> bool:
+        """A burn of the holder to custody."""
+        return await self._burned(self.world.burn_data(amount, destination=Domain.CUSTODY))
+
+    async def try_burn(self, amount: int) -> bool:
+        """A burn of the holder to another chain."""
+        return await self._burned(self.world.burn_data(amount))
+
+    async def _burned(self, data: bytes) -> bool:
+        tx = await self.world.send(HOLDER, self.world.chain.bridge.address, data)
+        await self.mine()
+        return landed(await self.world.info(tx))
+
 
 class TronDeployments:
     """One node for many tests, each with a deployment of its own."""
@@ -156,6 +220,9 @@ class TronDeployments:
         self._running.push_async_callback(world.rpc.aclose)
         await world.issue(HOLDINGS)
         await world.approve()
+        for one in PEOPLE:
+            address = account_text(one.identity)
+            await world.control("fund", address=address, amount=FEE_MONEY_SUN)
         await world.finalize()
         _, start = await world.read_all()
         return TronUnderTest(world, start, self._readers)

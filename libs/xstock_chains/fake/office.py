@@ -72,13 +72,17 @@ class FakeOffice:
             raise InvalidMessage(
                 "PAUSE_ONE_SCOPE", "assets: one key pauses one of them; pause the whole bridge"
             )
-        acts = []
-        for scope in scopes:
-            if scope in still_open:
-                acts.append(await self._act(f"pause {_name(scope)}", key, PauseCall(scope)))
-            else:
-                acts.append(AdminAct(f"pause {_name(scope)}", StepState.ALREADY))
-        return acts
+        return [
+            await self._pause(key, scope)
+            if scope in still_open
+            else _paused(scope, StepState.ALREADY, state.pause_end.get(scope, number))
+            for scope in scopes
+        ]
+
+    async def _pause(self, key: FakeSigner, scope: bytes) -> AdminAct:
+        act = await self._act(f"pause {_name(scope)}", key, PauseCall(scope))
+        state, number, _ = await self._look()
+        return _paused(scope, act.state, state.pause_end.get(scope, number), act.tx)
 
     def _check_may_pause(self, key: FakeSigner, state: ChainState, number: int, now: int) -> None:
         people, guards = state.people.get("", number), self._guards(state, number)
@@ -243,3 +247,9 @@ def _name(scope: bytes) -> str:
 def _shown(scope: bytes, end: int, now: int) -> PauseState:
     asset = None if scope == WHOLE_BRIDGE else AssetId(scope)
     return PauseState(asset, end > now, end if now < end < UNTIL_LIFTED else None)
+
+
+def _paused(scope: bytes, state: StepState, end: int, tx: str = "") -> AdminAct:
+    lifted = end == UNTIL_LIFTED
+    detail = "until it is lifted" if lifted else f"ends by itself at {moment(end)}"
+    return AdminAct(f"pause {_name(scope)}", state, detail, tx, None if lifted else end)

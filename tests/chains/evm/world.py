@@ -37,7 +37,9 @@ CHAIN_ID = 1
 SYMBOLS = {"TSLAx": 10**18, "SPYx": 3 * 10**17}
 TSLA = asset_id("TSLAx", keccak256)
 SPY = asset_id("SPYx", keccak256)
-ADMIN, RELAYER, HOLDER, RECIPIENT = (LocalSigner.from_hex(dev_private_key(n)) for n in range(4))
+ADMIN, RELAYER, HOLDER, RECIPIENT, AGENT = (
+    LocalSigner.from_hex(dev_private_key(n)) for n in range(5)
+)
 GUARDS = tuple(LocalSigner.from_hex(dev_private_key(n)) for n in (10, 11, 12))
 ELSEWHERE = to_wire(bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc"))
 
@@ -238,7 +240,7 @@ def plan(domain: Domain = Domain.ETHEREUM, chain_id: int = CHAIN_ID) -> DeployPl
         chain_id=chain_id,
         guards=tuple(guard.identity for guard in GUARDS),
         threshold=2,
-        agent=ADMIN.identity,
+        agent=AGENT.identity,
         tokens=tuple(
             TokenPlan(symbol, multiplier=value, minimum_shares=1000)
             for symbol, value in SYMBOLS.items()

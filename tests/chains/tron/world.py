@@ -45,7 +45,9 @@ SHARE = 10**8
 SYMBOLS = {"TSLAx": 10**18, "SPYx": 3 * 10**17}
 TSLA = asset_id("TSLAx", keccak256)
 SPY = asset_id("SPYx", keccak256)
-ADMIN, RELAYER, HOLDER, RECIPIENT = (TronSigner.from_hex(dev_private_key(n)) for n in range(4))
+ADMIN, RELAYER, HOLDER, RECIPIENT, AGENT = (
+    TronSigner.from_hex(dev_private_key(n)) for n in range(5)
+)
 GUARDS = tuple(TronSigner.from_hex(dev_private_key(n)) for n in (10, 11, 12))
 GUARD_IDS = ("guard-0", "guard-1", "guard-2")
 ELSEWHERE = to_wire(bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc"))
@@ -250,7 +252,7 @@ def plan(chain_id: int) -> DeployPlan:
         chain_id=chain_id,
         guards=tuple(guard.identity for guard in GUARDS),
         threshold=2,
-        agent=ADMIN.identity,
+        agent=AGENT.identity,
         tokens=tuple(
             TokenPlan(symbol, multiplier=value, minimum_shares=1000)
             for symbol, value in SYMBOLS.items()
