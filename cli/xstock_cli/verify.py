@@ -15,8 +15,10 @@ from xstock_chains.registry import AssetDeployment, AssetEntry, ChainEntry, Regi
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, Amount
 from xstock_core.ids import AssetId, Domain
 from xstock_core.message import Kind, TransferMessage
-from xstock_core.observation import BurnFinal, Observation, ReleaseFinal
+from xstock_core.observation import BurnFinal, CancelFinal, Observation, ReleaseFinal
+from xstock_core.refund import refund_nonce_of
 from xstock_core.release import ExecutionKey, key_of
+from xstock_runtime.hashing import keccak256
 from xstock_wire.v1 import supply_guard_pb2
 
 _PAGE = 1_000
@@ -28,24 +30,42 @@ class ChainFacts:
 
     burns: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
     releases: dict[ExecutionKey, list[ReleaseFinal]] = field(default_factory=dict)
+    cancels: set[ExecutionKey] = field(default_factory=set)
 
     def released_as_burned(self, key: ExecutionKey) -> bool:
         """True when the one release of this key has exactly the burn's content."""
         burn, found = self.burns.get(key), self.releases.get(key, [])
         return burn is not None and len(found) == 1 and _same(burn.message, found[0])
 
+    def refunded_as_burned(self, key: ExecutionKey) -> bool:
+        """True when the burn was cancelled, not released, and flowed back once with its content."""
+        burn = self.burns.get(key)
+        if burn is None or key not in self.cancels or key in self.releases:
+            return False
+        back = self.releases.get(_refund_key(burn), [])
+        wanted = (burn.message.asset, burn.message.refund_address, burn.message.amount)
+        return len(back) == 1 and wanted == (back[0].asset, back[0].recipient, back[0].amount)
+
     @property
     def duplicated(self) -> list[ExecutionKey]:
-        """Keys that were released more than once."""
-        return [key for key, found in self.releases.items() if len(found) > 1]
+        """Keys that were released more than once, and burns both released and given back."""
+        twice = [key for key, found in self.releases.items() if len(found) > 1]
+        both = [
+            key
+            for key, burn in self.burns.items()
+            if key in self.releases and _refund_key(burn) in self.releases
+        ]
+        return twice + both
 
     @property
     def lost(self) -> list[ExecutionKey]:
-        """Burns to other chains that were not released."""
+        """Burns to other chains that were neither released nor given back."""
         return [
             key
             for key, burn in self.burns.items()
-            if burn.message.kind is Kind.TRANSFER and key not in self.releases
+            if burn.message.kind is Kind.TRANSFER
+            and key not in self.releases
+            and not self.refunded_as_burned(key)
         ]
 
 
@@ -165,8 +185,15 @@ def _book(facts: ChainFacts, observation: Observation) -> None:
         case ReleaseFinal() as release:
             key = ExecutionKey(release.destination, release.source, release.nonce)
             facts.releases.setdefault(key, []).append(release)
+        case CancelFinal(destination=destination, source=source, nonce=nonce):
+            facts.cancels.add(ExecutionKey(destination, source, nonce))
         case _:
             pass
+
+
+def _refund_key(burn: BurnFinal) -> ExecutionKey:
+    message = burn.message
+    return ExecutionKey(message.source, message.destination, refund_nonce_of(message, keccak256))
 
 
 def _same(message: TransferMessage, release: ReleaseFinal) -> bool:
