@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from xstock_cli.commands import (
+    audit,
     chaos,
     deploying,
     doctor,
@@ -68,3 +69,4 @@ app.command()(doctor.doctor)
 app.command(epilog=deploying.EXAMPLES)(deploying.deploy)
 app.command("key")(keys.show_key)
 app.add_typer(chaos.app, name="chaos")
+app.add_typer(audit.app, name="audit")

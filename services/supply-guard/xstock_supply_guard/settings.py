@@ -3,22 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from xstock_runtime.settings import ServiceSettings
 
 Urls = Annotated[list[str], Field(min_length=1)]
-
-
-class OpeningSetting(BaseModel):
-    """One opening; `shares` in 10^-8 share, `residue_units` in the token's own units."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    shares: Annotated[int, Field(ge=1, le=2**64 - 1)]
-    block: Annotated[int, Field(ge=1)]
-    residue_units: Annotated[int, Field(ge=0)] = 0
 
 
 def _usual_roles() -> dict[str, list[str]]:
@@ -27,6 +17,7 @@ def _usual_roles() -> dict[str, list[str]]:
         "gateway": ["gateway"],
         "custodian": ["custodian"],
         "agent": ["agent"],
+        "auditor": ["auditor"],
         "operator": ["operator"],
         "operator-1": ["operator"],
         "operator-2": ["operator"],
@@ -64,11 +55,6 @@ class GuardSettings(ServiceSettings):
     paper_key_file: Path | None = Field(
         default=None,
         description="the secp256k1 key of this guard's own papers (supply proofs, openings)",
-    )
-    openings: dict[str, dict[str, OpeningSetting]] = Field(
-        default_factory=dict,
-        description="JSON {symbol: {chain: {shares, block, residue_units}}}: supply that a token"
-        " had when the bridge became its sole minter; the same at every guard",
     )
     roles: dict[str, list[str]] = Field(
         default_factory=_usual_roles,
