@@ -188,7 +188,7 @@ class Evidence:
 
     def __init__(self, chain: ContractChain) -> None:
         self.rejected: Counter[str] = Counter()
-        """How many logs were refused, by reason: `emitter`, `retired`."""
+        """How many logs were refused, by reason: `emitter`, `unregistered`, `retired`."""
         self._chain = chain
         self._domain = chain.domain
         self._bridges = {bridge.address: bridge for bridge in chain.bridges}
@@ -240,6 +240,9 @@ class Evidence:
     def _bridge_event(
         self, bridge: BridgeContract, log: Log, place: Place, shares: TxShares
     ) -> list[Found]:
+        if log.block_number < bridge.deployed_block:
+            self.rejected["unregistered"] += 1
+            return []
         if bridge.retired_block is not None and log.block_number > bridge.retired_block:
             self.rejected["retired"] += 1
             return []

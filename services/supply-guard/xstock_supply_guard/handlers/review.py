@@ -39,6 +39,7 @@ from xstock_core.review import (
     NotReached,
 )
 from xstock_runtime.hashing import keccak256
+from xstock_supply_guard.handlers.belief import knows_bridge
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import scopes
 from xstock_supply_guard.handlers.lines import ruling_line
@@ -229,13 +230,15 @@ def _evidence(
     message = claim.message
     if message.kind is Kind.ISSUE:
         return _order_evidence(desk, message, claim.order)
-    if message.source not in desk.config.chains:
+    chain = desk.config.chains.get(message.source)
+    # SECURITY: no block of any chain can make a stranger's bridge one of ours (F08).
+    if chain is None or not knows_bridge(chain, message.source_bridge):
         return BurnAbsent(message.source)
     scan = known.scans.get(message.source)
     if scan is not None and scan.dissent_since_ms is not None:
         return Dissent(message.source)
     if message.kind is Kind.REFUND:
-        return _refund_evidence(desk, message, known)
+        return _refund_evidence(message, known)
     burn = known.burns.get(transfer_id) or known.same_key.get(key_of(message))
     if burn is not None:
         return burn
@@ -261,9 +264,7 @@ def _orders(judged: Sequence[Claim]) -> dict[TransferId, IssueOrder]:
     }
 
 
-def _refund_evidence(desk: Desk, message: TransferMessage, known: _Known) -> Evidence:
-    if message.source_bridge not in desk.config.chains[message.source].bridges:
-        return BurnAbsent(message.source)
+def _refund_evidence(message: TransferMessage, known: _Known) -> Evidence:
     burn = known.refunded.get(key_of(message))
     if burn is None:
         return NotReached(message.source)

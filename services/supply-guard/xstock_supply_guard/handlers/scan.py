@@ -13,6 +13,7 @@ from xstock_chains.quorum import Dissent
 from xstock_core.ids import Domain
 from xstock_core.invariants import InvariantId
 from xstock_runtime.errors import Fatal, InvalidMessage
+from xstock_supply_guard.handlers.belief import check_page
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
@@ -42,6 +43,7 @@ async def scan_step(desk: Desk, chain: Domain, reader: ChainReader) -> Booked | 
     began_ms = desk.clock.unix_ms()
     try:
         page = await reader.read_page(scan.cursor, limit=desk.config.page_limit)
+        check_page(desk.config, chain, page)
     except (Dissent, InvalidMessage) as unbelieved:
         return await _hold(desk, chain, unbelieved)
     except Fatal as broken:
