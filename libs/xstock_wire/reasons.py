@@ -158,6 +158,27 @@ API_REASONS: Final = (
         retry_seconds=1.0,
     ),
     ReasonRow(
+        "CANCEL_REQUEST_INVALID",
+        _INVALID,
+        "The holder's request to cancel is not of this transfer, has expired or is not readable.",
+        "Sign a new request for this transfer; the text names the field.",
+        metadata=("field",),
+    ),
+    ReasonRow(
+        "NOT_CANCELLABLE",
+        _FAILED,
+        "The transfer cannot be cancelled now: it goes on by itself, or it is over.",
+        "Look at its state; a holder may cancel a transfer that is held or parked.",
+        metadata=("phase",),
+    ),
+    ReasonRow(
+        "ORPHAN_NOT_FOUND",
+        grpc.StatusCode.NOT_FOUND,
+        "No watcher has recorded an orphan burn of this nonce.",
+        "Check the nonce; a burn is recorded once it is final.",
+        metadata=("nonce",),
+    ),
+    ReasonRow(
         "TRANSFER_NOT_FOUND",
         grpc.StatusCode.NOT_FOUND,
         "We looked, through the blocks that the metadata names, and there is no such transfer.",

@@ -19,6 +19,7 @@ from xstock_chains.profiles import (
 )
 from xstock_chains.registry import ChainEntry, Registry, load_registry
 from xstock_core.ids import AssetId, Domain
+from xstock_core.quorum import issuance_threshold
 from xstock_relayer.adapters.failover import FailoverWriter
 from xstock_relayer.adapters.peers import GrpcGuard, GrpcWatcher
 from xstock_relayer.adapters.postgres import PostgresBooks
@@ -28,7 +29,9 @@ from xstock_relayer.entrypoints.servers import (
     SERVICES,
     IssuanceServicer,
     OperatorServicer,
+    TransferServicer,
     access,
+    operators,
 )
 from xstock_relayer.handlers.relayer import Destination, Relayer
 from xstock_relayer.handlers.sending import SendingLimits
@@ -50,7 +53,10 @@ from xstock_runtime.outbox import OutboxPump
 from xstock_runtime.service import Loop, Service
 from xstock_wire.reasons import error_table
 from xstock_wire.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
-from xstock_wire.v1.relayer_pb2_grpc import add_IssuanceServiceServicer_to_server
+from xstock_wire.v1.relayer_pb2_grpc import (
+    add_IssuanceServiceServicer_to_server,
+    add_TransferServiceServicer_to_server,
+)
 
 PACKAGE = "xstock_relayer"
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
@@ -111,6 +117,9 @@ def terms_of(registry: Registry) -> Terms:
         batch_items_max={chain.domain: chain.batch_items_max for chain in registry.chains},
         assets=frozenset(asset.id for asset in registry.assets),
         signers=signers,
+        custody_threshold=issuance_threshold(
+            len(registry.guards), registry.threshold, registry.policy.faulty_guards_max
+        ),
     )
 
 
@@ -293,6 +302,8 @@ def _server(
         add_IssuanceServiceServicer_to_server(issuance, server)  # type: ignore[arg-type]
         operator = OperatorServicer(relayer.operator, SystemRandomness())
         add_OperatorServiceServicer_to_server(operator, server)  # type: ignore[arg-type]
+        back = TransferServicer(relayer.returner, operators(settings.roles))
+        add_TransferServiceServicer_to_server(back, server)  # type: ignore[arg-type]
 
     return GrpcServer(
         settings=GrpcServerSettings(

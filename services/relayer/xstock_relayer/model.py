@@ -25,7 +25,8 @@ BatchId = NewType("BatchId", bytes)
 
 @dataclass(frozen=True, slots=True)
 class SignedOrder:
-    """An issuer's order as it was handed in; its bytes are passed on to the guards untouched."""
+    """A paper as it was handed in (an issuer's order, a holder's request to cancel); its bytes
+    are passed on to the guards untouched."""
 
     kind: str
     paper: bytes
@@ -38,7 +39,8 @@ class Transfer:
     """A transfer with what the relayer adds to the core's state.
 
     `batch` is the batch that carries it now (None: none does). `moments` says when the relayer
-    learned each step, Unix milliseconds, for people. `order` is set exactly for an issuance.
+    learned each step, Unix milliseconds, for people. `order` is the signed paper behind it: an
+    issuer's order, or a holder's request to cancel.
     """
 
     state: TransferState
@@ -226,6 +228,8 @@ class Terms:
     batch_items_max: dict[Domain, int]
     assets: frozenset[AssetId]
     signers: dict[tuple[Domain, str], bytes] = field(default_factory=dict)
+    custody_threshold: int = 0
+    """Grants and signatures that what comes from CUSTODY needs; 0: as many as anything else."""
 
 
 def batch_id_of(batch: ReleaseBatch) -> BatchId:

@@ -19,6 +19,7 @@ from xstock_relayer.model import (
     GuardVerdict,
     Numbered,
     Recovery,
+    SignedOrder,
     Transfer,
 )
 
@@ -75,9 +76,15 @@ class Guard(Protocol):
         ...
 
     async def sign(
-        self, batch: ReleaseBatch, transfer_ids: Sequence[TransferId]
+        self,
+        batch: ReleaseBatch,
+        transfer_ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder] = ...,
     ) -> GuardSigned | GuardRefused:
-        """Its signature over the batch (ids in the order of the items), or what is in the way."""
+        """Its signature over the batch (ids in the order of the items), or what is in the way.
+
+        `papers` are the holders' requests that permit cancellations.
+        """
         ...
 
 

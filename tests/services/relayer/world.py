@@ -5,8 +5,9 @@ would; `settle` runs every step until nothing moves, mining as it goes. Nothing 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from xstock_chains.fake import (
     FakeChain,
@@ -32,6 +33,7 @@ from xstock_relayer.model import (
     GuardSigned,
     GuardVerdict,
     Numbered,
+    SignedOrder,
     Terms,
     Transfer,
 )
@@ -63,6 +65,7 @@ class ScriptedGuard:
     reviewed: Counter[TransferId] = field(default_factory=Counter)
     signed: list[tuple[ReleaseBatch, bytes]] = field(default_factory=list)
     sequence: int = 0
+    papers: dict[TransferId, SignedOrder] = field(default_factory=dict)
 
     async def review(self, transfers: Sequence[Transfer]) -> Sequence[GuardVerdict]:
         """A verdict per claim, each under a new sequence number."""
@@ -77,9 +80,13 @@ class ScriptedGuard:
         return verdicts
 
     async def sign(
-        self, batch: ReleaseBatch, transfer_ids: Sequence[TransferId]
+        self,
+        batch: ReleaseBatch,
+        transfer_ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder] = MappingProxyType({}),
     ) -> GuardSigned | GuardRefused:
         """The signature, unless it was told to refuse one of the items."""
+        self.papers.update(papers)
         if self.away:
             raise Transient("UNAVAILABLE", f"{self.id} is away")
         refused = []

@@ -5,14 +5,22 @@ idempotent (F73). An answer that is not to what was asked is Transient, so that 
 is avoided and never believed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import grpc
 
 from xstock_core.ids import Domain, TransferId
 from xstock_core.release import ReleaseBatch
-from xstock_relayer.adapters.wire import claim_to_wire, verdict_from_wire
-from xstock_relayer.model import GuardRefused, GuardSigned, GuardVerdict, Numbered, Transfer
+from xstock_relayer.adapters.wire import claim_to_wire, order_to_wire, verdict_from_wire
+from xstock_relayer.model import (
+    GuardRefused,
+    GuardSigned,
+    GuardVerdict,
+    Numbered,
+    SignedOrder,
+    Transfer,
+)
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.codec import observation_from_wire
@@ -57,13 +65,18 @@ class GrpcGuard:
         return verdicts
 
     async def sign(
-        self, batch: ReleaseBatch, transfer_ids: Sequence[TransferId]
+        self,
+        batch: ReleaseBatch,
+        transfer_ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder] = MappingProxyType({}),
     ) -> GuardSigned | GuardRefused:
         """The signature over the batch, or what stands in its way."""
-        items = [
-            supply_guard_pb2.SignItem(transfer_id=transfer_id, action=_ACTIONS[item.action])
-            for transfer_id, item in zip(transfer_ids, batch.items, strict=True)
-        ]
+        items = []
+        for transfer_id, item in zip(transfer_ids, batch.items, strict=True):
+            wire = supply_guard_pb2.SignItem(transfer_id=transfer_id, action=_ACTIONS[item.action])
+            if transfer_id in papers:
+                wire.authority.CopyFrom(order_to_wire(papers[transfer_id]))
+            items.append(wire)
         request = supply_guard_pb2.SignReleaseRequest(
             destination=batch.destination,
             bridge=batch.bridge,

@@ -258,6 +258,7 @@ class PostgresBooks:
             },
             on_conflict="(transfer_id) DO UPDATE SET standing = excluded.standing,"
             " phase = excluded.phase, batch_id = excluded.batch_id, state = excluded.state,"
+            " issue_order = COALESCE(excluded.issue_order, transfer.issue_order),"
             " moments = excluded.moments",
         )
 

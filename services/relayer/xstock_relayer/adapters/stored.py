@@ -17,14 +17,14 @@ from xstock_core.message import TransferMessage, parse_message
 from xstock_core.observation import BlockRef, CancelFinal, Place, ReleaseFinal, SkipReason, TxRef
 from xstock_core.refusal import GRANTED, Disposition, Granted, Reason, Refused, Verdict
 from xstock_core.release import Action, ReleaseItem
-from xstock_core.transfer import Attempt, Ruling, TransferState
+from xstock_core.transfer import Attempt, Due, Ruling, TransferState
 from xstock_relayer.model import SignedOrder
 from xstock_runtime.errors import InvalidMessage
 
 _ITEM = struct.Struct(">BI32s32s32sQQ")
 _SETS_OF_BYTES = ("seen_in", "vanished_from", "unfinalized", "expired", "excused")
-_PLAIN = ("refuted", "order_expiry", "order_voided", "cancel_requested", "operator_sequence",
-          "operator_reason")  # fmt: skip
+_PLAIN = ("refuted", "order_expiry", "order_voided", "cancel_requested", "cancel_sequence",
+          "operator_sequence", "operator_reason")  # fmt: skip
 _PAIRS = ("submitted", "included")
 
 
@@ -56,6 +56,7 @@ def _lists(state: TransferState) -> dict[str, list[Any]]:
         "releases": [_release(release) for release in _by_repr(state.releases)],
         "refunds": [_release(release) for release in _by_repr(state.refunds)],
         "cancels": [_cancel(cancel) for cancel in _by_repr(state.cancels)],
+        "dues": sorted([(due.original or b"").hex(), due.since] for due in state.dues),
     }
 
 
@@ -102,6 +103,7 @@ def _state(
         releases=frozenset(_parse_release(r) for r in row.get("releases", ())),
         refunds=frozenset(_parse_release(r) for r in row.get("refunds", ())),
         cancels=frozenset(_parse_cancel(c) for c in row.get("cancels", ())),
+        dues=frozenset(_parse_due(due) for due in row.get("dues", ())),
         **fields,
     )
 
@@ -172,6 +174,10 @@ def _parse_cancel(row: Sequence[Any]) -> CancelFinal:
         AssetId(bytes.fromhex(row[3])),
         _parse_place(row[4]),
     )
+
+
+def _parse_due(row: Sequence[Any]) -> Due:
+    return Due(TransferId(bytes.fromhex(row[0])) if row[0] else None, row[1])
 
 
 def items_to_bytes(items: Sequence[ReleaseItem]) -> bytes:

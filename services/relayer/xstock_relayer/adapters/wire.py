@@ -7,6 +7,7 @@ from xstock_core.transfer import Phase
 from xstock_relayer.model import GuardVerdict, SignedOrder, Transfer
 from xstock_runtime.errors import InvalidMessage
 from xstock_wire.codec import place_to_wire, tx_to_wire
+from xstock_wire.papers import ISSUE_ORDER
 from xstock_wire.v1 import common_pb2, records_pb2, supply_guard_pb2
 
 _DISPOSITIONS = {
@@ -27,13 +28,13 @@ def claim_to_wire(transfer: Transfer) -> supply_guard_pb2.Claim:
         claim.tx.CopyFrom(tx_to_wire(place.tx))
         claim.block_number = place.block.number
         break
-    if transfer.order is not None:
+    if transfer.order is not None and transfer.order.kind == ISSUE_ORDER:
         claim.order.CopyFrom(order_to_wire(transfer.order))
     return claim
 
 
 def order_to_wire(order: SignedOrder) -> common_pb2.SignedPaper:
-    """The issuer's paper, byte for byte as it was handed in."""
+    """The issuer's or the holder's paper, byte for byte as it was handed in."""
     return common_pb2.SignedPaper(
         kind=order.kind, paper=order.paper, key_id=order.key_id, signature=order.signature
     )
@@ -75,6 +76,8 @@ def transfer_to_record(
         funds_at=shown.funds_at.value,
         terminal=shown.terminal,
         at_ms=at_ms,
+        refund_id=state.refund_id or b"",
+        refund_of=min((due.original for due in state.dues if due.original), default=b""),
     )
     if shown.waiting_for is not None:
         record.reason = shown.waiting_for.reason
@@ -103,6 +106,9 @@ def _add_steps(record: records_pb2.TransferRecord, transfer: Transfer) -> None:
         elif name == Phase.CANCELLED.value:
             cancel = next(iter(state.cancels), None)
             _step(record, "CANCELLED", at_ms, cancel.place if cancel else None)
+        elif name == Phase.REFUNDED.value:
+            refund = next(iter(state.refunds), None)
+            _step(record, "REFUNDED", at_ms, refund.place if refund else None)
 
 
 def _step(record: records_pb2.TransferRecord, kind: str, at_ms: int, place: Place | None) -> None:

@@ -5,6 +5,7 @@ transaction's fate, a watcher's hole, the end of a rest).
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,34 +56,37 @@ class RelayerLoops:
     async def review(self, reviewer: Reviewer) -> None:
         """Ask one guard, page after page."""
         while True:
-            await self._wait(reviewer.queue, reviewer.resting_until_ms)
+            await self._wait((reviewer.queue,), reviewer.resting_until_ms)
             await reviewer.tick()
 
     async def release(self, releaser: Releaser) -> None:
         """Form and send batches, one after the other."""
-        queue = releaser.desk.ready[releaser.chain]
+        desk, chain = releaser.desk, releaser.chain
         while True:
-            await self._wait(queue, releaser.resting_until_ms)
+            await self._wait((desk.ready[chain], desk.cancels[chain]), releaser.resting_until_ms)
             await self.clock.sleep(releaser.window_seconds())
             if not releaser.sender.has_room:
                 await self.clock.sleep(_RECONCILE_SECONDS)
             await releaser.tick()
 
-    async def _wait(self, queue: DueQueue, resting_until_ms: int) -> None:
-        """Until the queue has something that may be taken and the rest is over."""
+    async def _wait(self, queues: Sequence[DueQueue], resting_until_ms: int) -> None:
+        """Until one of the queues, which share a bell, has something to take and the rest is
+        over."""
         now = self.clock.unix_ms()
         if resting_until_ms > now:
             await self.clock.sleep((resting_until_ms - now) / 1000)
         while True:
-            due = queue.next_due_ms()
+            dues = [due for queue in queues if (due := queue.next_due_ms()) is not None]
+            due = min(dues, default=None)
             now = self.clock.unix_ms()
             if due is not None and due <= now:
                 return
-            queue.bell.clear()
+            bell = queues[0].bell
+            bell.clear()
             seconds = _IDLE_SECONDS if due is None else min(_IDLE_SECONDS, (due - now) / 1000)
             try:
                 async with asyncio.timeout(seconds):
-                    await queue.bell.wait()
+                    await bell.wait()
             except TimeoutError:
                 continue
 

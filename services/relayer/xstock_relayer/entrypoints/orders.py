@@ -1,7 +1,18 @@
-"""Issuer's orders off the wire: envelope, registered key, content; all checked here, once."""
+"""Signed papers off the wire: envelope, registered key, content; all checked here, once.
 
-from xstock_core.ids import InvalidId, parse_address, parse_asset_id, parse_domain
+An issuer's order names a registered key. A holder's request is signed by the key of an address
+of the burn, which only the guards look into; here it is read and passed on.
+"""
+
+from xstock_core.ids import (
+    InvalidId,
+    parse_address,
+    parse_asset_id,
+    parse_domain,
+    parse_transfer_id,
+)
 from xstock_relayer.handlers.issuing import IssueOrderPaper
+from xstock_relayer.handlers.returning import CANCEL_REQUEST, CancelPaper
 from xstock_relayer.model import SignedOrder
 from xstock_runtime.errors import InvalidMessage
 from xstock_wire.v1 import common_pb2, papers_pb2
@@ -44,6 +55,28 @@ def order_paper_from_wire(
         ) from error
     order = SignedOrder(wire.kind, wire.paper, wire.key_id, wire.signature)
     return order, content
+
+
+def cancel_paper_from_wire(wire: common_pb2.SignedPaper) -> CancelPaper:
+    """A holder's request; raises InvalidMessage naming field, value and remedy."""
+    if wire.kind != CANCEL_REQUEST:
+        raise _invalid("request.kind", wire.kind[:40], f"give {CANCEL_REQUEST!r}")
+    if len(wire.paper) > _PAPER_BYTES_MAX or len(wire.signature) not in (64, 65):
+        remedy = "give 64 or 65 bytes over a short paper"
+        raise _invalid("request.signature", len(wire.signature), remedy)
+    paper = papers_pb2.CancelRequest()
+    try:
+        paper.ParseFromString(wire.paper)
+        transfer_id = parse_transfer_id(paper.transfer_id, "request.transfer_id")
+    except InvalidId as error:
+        raise _invalid(error.field, error.value, error.remedy) from error
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":
+            raise
+        remedy = "give a serialised CancelRequest"
+        raise _invalid("request.paper", f"{len(wire.paper)} bytes", remedy) from error
+    signed = SignedOrder(wire.kind, wire.paper, wire.key_id[:64], wire.signature)
+    return CancelPaper(transfer_id, paper.expires, signed)
 
 
 def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:

@@ -1,15 +1,25 @@
-"""IssuanceService and OperatorService: decode, call the handler, encode."""
+"""IssuanceService, TransferService and OperatorService: decode, call the handler, encode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import grpc
 
-from xstock_core.ids import AssetId, Domain, InvalidId, TransferId, parse_domain, parse_transfer_id
+from xstock_core.ids import (
+    AssetId,
+    Domain,
+    InvalidId,
+    Nonce,
+    TransferId,
+    parse_domain,
+    parse_nonce,
+    parse_transfer_id,
+)
 from xstock_core.review import Scope
-from xstock_relayer.entrypoints.orders import order_paper_from_wire
+from xstock_relayer.entrypoints.orders import cancel_paper_from_wire, order_paper_from_wire
 from xstock_relayer.handlers.issuing import Issuer
 from xstock_relayer.handlers.operating import Operator
+from xstock_relayer.handlers.returning import Returner
 from xstock_relayer.model import Halt, Transfer
 from xstock_runtime.clock import Randomness
 from xstock_runtime.errors import InvalidMessage
@@ -19,7 +29,8 @@ from xstock_wire.v1 import operator_pb2, operator_pb2_grpc, relayer_pb2, relayer
 Context = grpc.aio.ServicerContext[Any, Any]
 ISSUANCE = "xstock_wire.v1.IssuanceService"
 OPERATOR = "xstock_wire.v1.OperatorService"
-SERVICES = (ISSUANCE, OPERATOR)
+TRANSFER = "xstock_wire.v1.TransferService"
+SERVICES = (ISSUANCE, OPERATOR, TRANSFER)
 _PAGE_DEFAULT = 100
 _PAGE_MAX = 1000
 _REASON_MAX = 500
@@ -30,6 +41,8 @@ def access(roles: Mapping[str, Sequence[str]]) -> Access:
     operators, look = frozenset({"operator"}), frozenset({"operator", "agent"})
     methods = {
         f"/{ISSUANCE}/SubmitIssueOrder": frozenset({"issuer"}),
+        f"/{TRANSFER}/CancelTransfer": frozenset({"operator", "gateway"}),
+        f"/{TRANSFER}/RefundOrphan": operators,
         f"/{OPERATOR}/Halt": look,
         f"/{OPERATOR}/Resume": operators,
         f"/{OPERATOR}/ListHalts": look,
@@ -37,6 +50,49 @@ def access(roles: Mapping[str, Sequence[str]]) -> Access:
         f"/{OPERATOR}/RetryParked": operators,
     }
     return Access({who: frozenset(names) for who, names in roles.items()}, methods)
+
+
+def operators(roles: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """The identities that may ask for a cancellation without a holder's paper."""
+    return frozenset(who for who, names in roles.items() if "operator" in names)
+
+
+class TransferServicer(relayer_pb2_grpc.TransferServiceServicer):
+    """What may be asked about a transfer that does not arrive."""
+
+    def __init__(self, returner: Returner, operators: Collection[str]) -> None:
+        self._returner = returner
+        self._operators = frozenset(operators)
+
+    async def CancelTransfer(  # noqa: N802
+        self, request: relayer_pb2.TransferServiceCancelTransferRequest, context: Context
+    ) -> relayer_pb2.TransferServiceCancelTransferResponse:
+        """Ask for a cancellation and the refund that follows."""
+        transfer_id = _transfer_id(request.transfer_id.hex(), "transfer_id")
+        reason = _reason(request.reason)
+        paper = cancel_paper_from_wire(request.request) if request.HasField("request") else None
+        who = caller_identity()
+        if paper is None and who not in self._operators:
+            text = f"{who} is no operator: hand in the holder's signed request"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        after = await self._returner.cancel(transfer_id, reason, who, paper)
+        waiting = after.view.waiting_for
+        return relayer_pb2.TransferServiceCancelTransferResponse(
+            phase=after.view.phase.value,
+            reason=waiting.reason if waiting is not None else "",
+            refund_id=after.state.refund_id or b"",
+        )
+
+    async def RefundOrphan(  # noqa: N802
+        self, request: relayer_pb2.RefundOrphanRequest, context: Context
+    ) -> relayer_pb2.RefundOrphanResponse:
+        """Open the refund of an orphan burn."""
+        del context
+        nonce = _nonce(request.nonce)
+        opened = await self._returner.refund_orphan(
+            nonce, _reason(request.reason), caller_identity()
+        )
+        return relayer_pb2.RefundOrphanResponse(refund_id=opened.id, phase=opened.view.phase.value)
 
 
 class IssuanceServicer(relayer_pb2_grpc.IssuanceServiceServicer):
@@ -139,6 +195,13 @@ def _transfer_id(digits: str, field: str) -> TransferId:
         return parse_transfer_id(bytes.fromhex(digits), field)
     except (InvalidId, ValueError) as error:
         raise _invalid(field, digits[:80], "give 32 bytes") from error
+
+
+def _nonce(value: bytes) -> Nonce:
+    try:
+        return parse_nonce(value)
+    except InvalidId as error:
+        raise _invalid("nonce", value.hex()[:80], error.remedy) from error
 
 
 def _scope(wire: operator_pb2.HaltScope) -> Scope:

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from xstock_core.facts import Fact
+from xstock_core.facts import Fact, RefundDue, ReleaseFinalized
 from xstock_core.ids import AssetId, Domain, GuardId, TransferId
-from xstock_core.message import Kind
+from xstock_core.observation import ReleaseFinal
 from xstock_core.refusal import Disposition, Granted, Refused
+from xstock_core.release import key_of
 from xstock_core.review import Scope, covers
 from xstock_core.transfer import (
     Effect,
@@ -26,11 +27,13 @@ from xstock_core.transfer import (
     RaiseAlarm,
     RequestSignatures,
     RequestVerdicts,
+    SettleRefund,
     SubmitRelease,
     TransferState,
     open_transfer,
     step_all,
 )
+from xstock_relayer.handlers.following import follow_ups, quorum_for
 from xstock_relayer.handlers.queues import DueQueue
 from xstock_relayer.model import (
     Alarm,
@@ -71,6 +74,7 @@ class Desk:
         self.open: dict[TransferId, Transfer] = {}
         self.reviews: dict[str, DueQueue] = {guard: DueQueue() for guard in terms.guards}
         self.ready: dict[Domain, DueQueue] = {chain: DueQueue() for chain in terms.batch_items_max}
+        self.cancels = {chain: DueQueue(queue.bell) for chain, queue in self.ready.items()}
         self.halts: dict[str, Halt] = {}
         self.early_count = 0
         self.on_recovery: list[Callable[[Recovery], None]] = []
@@ -139,10 +143,17 @@ class Desk:
         facts = [item for news in group for item in news.facts]
         carried = {key: batch for news in group for key, batch in news.carried.items()}
         orders = {key: order for news in group for key, order in news.orders.items()}
-        known = await self._known({key for key, _ in facts} | carried.keys())
-        states = {key: known[key].state if key in known else self._fresh(key) for key, _ in facts}
-        changed, effects = step_all(states, facts)
+        known: dict[TransferId, Transfer] = {}
+        states: dict[TransferId, TransferState] = {}
         change = _merged(group)
+        told = facts
+        while True:
+            await self._load(known, states, told, carried.keys() | orders.keys())
+            changed, effects = step_all(states, facts)
+            told = [one for one in follow_ups(effects, changed, self.terms) if one not in facts]
+            if not told:
+                break
+            facts += told + await self._early_of(told, change)
         transfers = self._transfers(changed, known, carried, orders, effects)
         change.transfers = list(transfers.values())
         self._plan(change, transfers, effects)
@@ -150,16 +161,44 @@ class Desk:
             await self._books.commit(change)
         self._remember(change, transfers, effects)
 
-    async def _known(self, ids: set[TransferId]) -> dict[TransferId, Transfer]:
-        known = {key: self.open[key] for key in ids if key in self.open}
+    async def _load(
+        self,
+        known: dict[TransferId, Transfer],
+        states: dict[TransferId, TransferState],
+        told: Sequence[tuple[TransferId, Fact]],
+        more: set[TransferId],
+    ) -> None:
+        """Add the transfers that these facts are about; one that is new begins with nothing."""
+        ids = ({key for key, _ in told} | more) - known.keys()
+        known.update({key: self.open[key] for key in ids if key in self.open})
         missing = [key for key in ids if key not in known]
         if missing:
             known.update(await self._books.transfers(missing))
-        return known
-
-    def _fresh(self, transfer_id: TransferId) -> TransferState:
+        opening: dict[TransferId, list[Fact]] = {}
+        for key, fact in told:
+            if key in known:
+                states[key] = known[key].state
+            elif key not in states:
+                opening.setdefault(key, []).append(fact)
         terms = self.terms
-        return open_transfer(transfer_id, needed=terms.threshold, guards=len(terms.guards))
+        for key, facts in opening.items():
+            needed = quorum_for(facts, terms)
+            states[key] = open_transfer(key, needed=needed, guards=len(terms.guards))
+
+    async def _early_of(
+        self, told: Sequence[tuple[TransferId, Fact]], change: Change
+    ) -> list[tuple[TransferId, Fact]]:
+        """What a destination said of a REFUND before it was opened here (a restored database)."""
+        opened = {key_of(fact.message): key for key, fact in told if isinstance(fact, RefundDue)}
+        if not opened or not self.early_count:
+            return []
+        found = await self._books.early(sorted(opened, key=lambda k: (k.source, k.nonce)))
+        change.early_used += [early.key for early in found]
+        return [
+            (opened[early.key], ReleaseFinalized(early.observation))
+            for early in found
+            if isinstance(early.observation, ReleaseFinal)
+        ]
 
     def _transfers(
         self,
@@ -172,9 +211,10 @@ class Desk:
         now = self._clock.unix_ms()
         phases = {e.transfer_id: e.view.phase for e in effects if isinstance(e, PublishOutcome)}
         result: dict[TransferId, Transfer] = {}
-        for key in changed.keys() | (carried.keys() & known.keys()):
+        for key in changed.keys() | ((carried.keys() | orders.keys()) & known.keys()):
             before = known.get(key)
-            base = before or Transfer(changed[key], now, order=orders.get(key))
+            base = before or Transfer(changed[key], now)
+            base = replace(base, order=orders.get(key, base.order))
             state = changed.get(key, base.state)
             batch = carried.get(key, base.batch)
             moments = _moments(base.moments, state, phases.get(key), now)
@@ -205,9 +245,13 @@ class Desk:
                     change.alarms.append(Alarm(code, scope, detail, now))
                 case HaltLane():
                     change.halts.append(_halt_of(effect, now))
-                case OpenRefund():
-                    change.alarms.append(Alarm("REFUND_DUE", scope, "finally cancelled", now))
-                case RequestVerdicts() | RequestSignatures() | SubmitRelease():
+                case (
+                    RequestVerdicts()
+                    | RequestSignatures()
+                    | SubmitRelease()
+                    | OpenRefund()
+                    | SettleRefund()
+                ):
                     pass
 
     def _remember(
@@ -224,7 +268,7 @@ class Desk:
             self.halts.pop(halt_id, None)
         self.early_count = max(0, self.early_count + len(change.early) - len(change.early_used))
         for effect in effects:
-            if isinstance(effect, RequestVerdicts | RequestSignatures):
+            if isinstance(effect, RequestVerdicts | RequestSignatures | SubmitRelease):
                 kept = self.open.get(effect.transfer_id)
                 if kept is not None:
                     self.requeue(kept)
@@ -237,13 +281,18 @@ class Desk:
             self.open[transfer.id] = transfer
             return
         if self.open.pop(transfer.id, None) is not None:
-            for queue in (*self.reviews.values(), *self.ready.values()):
+            queues = (*self.reviews.values(), *self.ready.values(), *self.cancels.values())
+            for queue in queues:
                 queue.discard(transfer.id)
 
     def requeue(self, transfer: Transfer) -> None:
         """Put an open transfer where its state says that it belongs."""
+        message = transfer.state.message
+        if transfer.view.phase is Phase.CANCELLING:
+            if message is not None and message.destination in self.cancels:
+                self._enter(self.cancels[message.destination], transfer)
+            return
         if authorized(transfer.state):
-            message = transfer.state.message
             if message is not None and message.destination in self.ready:
                 self._enter(self.ready[message.destination], transfer)
             return
@@ -309,10 +358,7 @@ def _unsigned(recovery: Recovery) -> set[TransferId]:
 def finished(transfer: Transfer) -> bool:
     """True when nothing is to be done by itself: terminal, parked, or closed on chain."""
     shown = transfer.view
-    message = transfer.state.message
-    paid_out = message is not None and message.kind is Kind.REDEEM
-    waiting_for_us = shown.phase not in (Phase.PARKED, Phase.CANCELLED, Phase.REFUNDING)
-    return shown.terminal or paid_out or not waiting_for_us
+    return shown.terminal or shown.phase in (Phase.PARKED, Phase.CANCELLED, Phase.REFUNDING)
 
 
 def authorized(state: TransferState) -> bool:

@@ -6,13 +6,13 @@ granted most of what waits with it, so that a batch is large and nobody is overt
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.refusal import Granted
-from xstock_core.release import ReleaseBatch, ReleaseItem, item_of, sorted_items
-from xstock_core.transfer import TransferState
+from xstock_core.release import Action, ReleaseBatch, ReleaseItem, item_of, sorted_items
+from xstock_core.transfer import TransferState, burned_at
 from xstock_relayer.model import Transfer
 
 BridgesByAsset = Mapping[tuple[Domain, AssetId], bytes]
@@ -24,11 +24,6 @@ class Choice:
 
     guards: tuple[str, ...]
     transfers: tuple[Transfer, ...]
-
-
-def burned_at(state: TransferState) -> int:
-    """Unix seconds of the burn's final block; 0 without a burn."""
-    return min((place.block.time for place in state.burns), default=0)
 
 
 def granted_by(state: TransferState) -> frozenset[str]:
@@ -43,24 +38,34 @@ def choose(
     limit: int,
     shunned: Collection[str] = (),
     bridges: BridgesByAsset,
+    able: Callable[[Transfer], frozenset[str]] = lambda transfer: granted_by(transfer.state),
 ) -> Choice | None:
     """The next batch of at most `limit` items, or None while no M guards agree on anything.
+
+    `able` names the guards that may sign a transfer. One that needs more of them than `needed`
+    (an issuance where M does not survive the bad guards) brings more into its batch.
 
     `waiting` is in order of age; `shunned` guards are asked only if there is no other way. All
     of a batch go to one bridge: that of the oldest transfer.
     """
-    grants = [granted_by(transfer.state) for transfer in waiting]
+    grants = [able(transfer) for transfer in waiting]
     popular = Counter(guard for granted in grants for guard in granted)
     for oldest, granted in zip(waiting, grants, strict=True):
-        if len(granted) < needed:
+        quorum = max(needed, oldest.state.needed)
+        if len(granted) < quorum:
             continue
         bridge = bridge_of(oldest, bridges)
         ranked = sorted(granted, key=lambda g: (g in shunned, -popular[g], g))
-        guards = frozenset(ranked[:needed])
-        pairs = zip(waiting, grants, strict=True)
+        guards = frozenset(ranked[:quorum])
         # SECURITY: only what these same guards granted may be put before them.
-        taken = [t for t, by in pairs if guards <= by and bridge_of(t, bridges) == bridge][:limit]
-        return Choice(tuple(sorted(guards)), tuple(taken))
+        taken = [
+            one
+            for one, by in zip(waiting, grants, strict=True)
+            if guards <= by
+            and one.state.needed <= len(guards)
+            and bridge_of(one, bridges) == bridge
+        ]
+        return Choice(tuple(sorted(guards)), tuple(taken[:limit]))
     return None
 
 
@@ -71,16 +76,24 @@ def bridge_of(transfer: Transfer, bridges: BridgesByAsset) -> bytes | None:
 
 
 def form(
-    transfers: Sequence[Transfer], *, bridges: BridgesByAsset, epoch: int, deadline: int
+    transfers: Sequence[Transfer],
+    *,
+    bridges: BridgesByAsset,
+    epoch: int,
+    deadline: int,
+    action: Action = Action.RELEASE,
 ) -> tuple[ReleaseBatch, tuple[TransferId, ...]]:
-    """The batch of these transfers of one destination, and their ids in the items' order."""
+    """The batch of these transfers of one destination, and their ids in the items' order.
+
+    All of them are released, or all of them cancelled: the two are never in one batch.
+    """
     by_item: dict[ReleaseItem, TransferId] = {}
     destination = None
     for transfer in transfers:
         message = transfer.state.message
         if message is None:
             raise ValueError(f"transfer {transfer.id.hex()} has no message; it cannot be released")
-        by_item[item_of(message, burned_at=burned_at(transfer.state))] = transfer.id
+        by_item[item_of(message, action, burned_at(transfer.state))] = transfer.id
         destination = message.destination
     if destination is None:
         raise ValueError("a batch needs at least one transfer")

@@ -28,7 +28,7 @@ from xstock_core.observation import (
     SkipReason,
 )
 from xstock_core.release import Action, ExecutionKey, key_of
-from xstock_core.transfer import TransferState, live_attempts
+from xstock_core.transfer import Attempt, TransferState, live_attempts
 from xstock_relayer.handlers.desk import Desk, News
 from xstock_relayer.model import Alarm, BatchId, Early, Numbered, Transfer
 from xstock_relayer.ports import Books, Gauges, Watcher
@@ -223,12 +223,18 @@ def _carriers(outcome: Outcome, state: TransferState | None) -> tuple[BatchId, .
     a skip ends the one that would expire first. Closing a wrong one costs a signature: the
     destination releases a key once (INV-02).
     """
-    live = live_attempts(state, Action.RELEASE) if state is not None else ()
+    live = _live(state) if state is not None else ()
     ordered = [one.batch for one in sorted(live, key=lambda one: (one.deadline, one.batch))]
     if not ordered:
         return (BatchId(outcome.place.tx.id[:32]),)
     closed = ordered if isinstance(outcome, MintParked) else ordered[:1]
     return tuple(BatchId(batch) for batch in closed)
+
+
+def _live(state: TransferState) -> Sequence[Attempt]:
+    """What may still land; while it is being cancelled, that is what the news is about."""
+    cancels = live_attempts(state, Action.CANCEL) if state.cancel_requested else ()
+    return cancels or live_attempts(state, Action.RELEASE)
 
 
 def _key(outcome: Outcome) -> ExecutionKey:

@@ -24,8 +24,8 @@ def backoff_ms(tries: int) -> int:
 class DueQueue:
     """Ids to work on, each at most once. `bell` rings when there is something new."""
 
-    def __init__(self) -> None:
-        self.bell = asyncio.Event()
+    def __init__(self, bell: asyncio.Event | None = None) -> None:
+        self.bell = bell or asyncio.Event()
         self._fresh: dict[TransferId, None] = {}
         self._due: dict[TransferId, int] = {}
         self._heap: list[tuple[int, int, TransferId]] = []

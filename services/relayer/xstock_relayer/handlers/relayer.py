@@ -14,6 +14,7 @@ from xstock_relayer.handlers.intake import Healer, Intake
 from xstock_relayer.handlers.issuing import Issuer
 from xstock_relayer.handlers.operating import Operator
 from xstock_relayer.handlers.releasing import Releaser
+from xstock_relayer.handlers.returning import Returner
 from xstock_relayer.handlers.reviewing import Reviewer
 from xstock_relayer.handlers.sending import Sender, SenderPorts, SendingLimits
 from xstock_relayer.model import Hint, Recovery, Terms
@@ -59,6 +60,7 @@ class Relayer:
         self.healers = {w.chain: Healer(self.intake, w, figures) for w in watchers}
         self.issuer = Issuer(books, self.desk, terms)
         self.operator = Operator(books, self.desk, clock)
+        self.returner = Returner(books, self.desk, watchers, clock)
         self.senders: dict[Domain, Sender] = {}
         self.releasers: dict[Domain, Releaser] = {}
         for one in destinations:
@@ -77,6 +79,8 @@ class Relayer:
                 clock=clock,
                 gauges=figures,
             )
+            forget = self.releasers[one.chain].cancellations.forget
+            self.returner.on_request.append(forget)
 
     async def start(self) -> Recovery:
         """Recover from the books; go on exactly where the last process stopped."""
@@ -89,7 +93,7 @@ class Relayer:
         return sum([await reviewer.tick() for reviewer in self.reviewers.values()])
 
     async def release(self) -> int:
-        """One batch per destination; how many transfers were sent."""
+        """A batch of each kind per destination; how many transfers were sent."""
         return sum([await releaser.tick() for releaser in self.releasers.values()])
 
     async def reconcile(self) -> int:

@@ -1,10 +1,11 @@
-"""From granted transfers to a batch in flight, for one destination.
+"""From granted transfers (or asked-for cancellations) to a batch in flight, for one destination.
 
 One batch is formed at a time, and the next one as soon as the previous is broadcast: nothing
 waits for finality. Signatures are asked of the M guards that granted every item; a refusal drops
 those items and the rest is formed again. A guard that does not answer is avoided next time, a
 signature that is not that guard's over this very batch is thrown away. How long to wait for more
-items grows with the load (`window_seconds`), so that one transfer alone is never kept waiting.
+items grows with the load (`window_seconds`), so that one transfer alone is never kept waiting. A
+cancellation goes the same way in batches of its own; `Cancellations` says whom to ask.
 """
 
 import asyncio
@@ -16,13 +17,23 @@ from xstock_core.facts import ReleaseSkippedSeen, VerdictGiven
 from xstock_core.ids import Domain, GuardId, TransferId
 from xstock_core.observation import SkipReason
 from xstock_core.refusal import Disposition, Reason, Refused
-from xstock_core.release import ExecutionKey, ReleaseBatch, key_of
+from xstock_core.release import Action, ExecutionKey, ReleaseBatch, key_of
+from xstock_core.transfer import Phase
+from xstock_relayer.handlers.cancelling import Cancellations
 from xstock_relayer.handlers.desk import Desk, News, authorized
-from xstock_relayer.handlers.forming import Choice, choose, form
-from xstock_relayer.handlers.queues import backoff_ms
+from xstock_relayer.handlers.forming import Choice, choose, form, granted_by
+from xstock_relayer.handlers.queues import DueQueue, backoff_ms
+from xstock_relayer.handlers.returning import CANCEL_REQUEST
 from xstock_relayer.handlers.reviewing import Reviewer
 from xstock_relayer.handlers.sending import NotSent, Sender
-from xstock_relayer.model import Batch, GuardRefused, GuardSigned, Transfer, batch_id_of
+from xstock_relayer.model import (
+    Batch,
+    GuardRefused,
+    GuardSigned,
+    SignedOrder,
+    Transfer,
+    batch_id_of,
+)
 from xstock_relayer.ports import FinalTime, Gauges
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
@@ -69,6 +80,10 @@ class Releaser:
     _terms: _Terms = field(default_factory=_Terms)
     _failures: int = 0
     _size: int = _CANDIDATES_MAX
+    cancellations: Cancellations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cancellations = Cancellations(self.desk, self.clock)
 
     def window_seconds(self) -> float:
         """How long to let items gather before the next batch: 0 for a full one, 5 ms when the
@@ -81,14 +96,17 @@ class Releaser:
         return min(0.01 + 0.02 * self.sender.pending, 0.3)
 
     async def tick(self) -> int:
-        """Form and send one batch; how many transfers it carries (0: nothing to do now)."""
+        """Form and send a batch of each kind; how many transfers they carry (0: nothing to do)."""
+        return sum([await self._turn(action) for action in (Action.CANCEL, Action.RELEASE)])
+
+    async def _turn(self, action: Action) -> int:
         if not self.sender.has_room or self.clock.unix_ms() < self.resting_until_ms:
             return 0
-        waiting = self._waiting()
+        waiting = self._waiting(action)
         if not waiting:
             return 0
         try:
-            sent = await self._release(waiting)
+            sent = await self._release(waiting, action)
         except (Transient, Ambiguous, InvalidMessage) as error:
             self._rest(error.code)
             return 0
@@ -104,13 +122,17 @@ class Releaser:
         self.gauges.count("release_failures", chain=self.chain.name, code=code)
         _log.info("release_waits", chain=self.chain.name, code=code, wait_ms=wait)
 
-    def _waiting(self) -> list[Transfer]:
-        queue = self.desk.ready[self.chain]
+    def _queue(self, action: Action) -> DueQueue:
+        queues = self.desk.cancels if action is Action.CANCEL else self.desk.ready
+        return queues[self.chain]
+
+    def _waiting(self, action: Action) -> list[Transfer]:
+        queue = self._queue(action)
         now = self.clock.unix_ms()
         taken = [self.desk.open.get(key) for key in queue.take(now, _CANDIDATES_MAX)]
         ours: list[Transfer] = []
         for transfer in taken:
-            if transfer is None or not authorized(transfer.state):
+            if transfer is None or not _wants(transfer, action):
                 continue
             if self.desk.halted(transfer):
                 queue.postpone(transfer.id, now)
@@ -118,39 +140,44 @@ class Releaser:
                 ours.append(transfer)
         return ours
 
-    async def _release(self, waiting: Sequence[Transfer]) -> int:
+    async def _release(self, waiting: Sequence[Transfer], action: Action) -> int:
         terms = self.desk.terms
         shunned = {name for name, reviewer in self.reviewers.items() if not reviewer.healthy}
         limit = min(terms.batch_items_max[self.chain], self._size)
         choice = choose(
-            waiting, needed=terms.threshold, limit=limit, shunned=shunned, bridges=terms.bridges
+            waiting,
+            needed=terms.threshold,
+            limit=limit,
+            shunned=shunned,
+            bridges=terms.bridges,
+            able=self.cancellations.able if action is Action.CANCEL else _granted,
         )
         if choice is None:
-            self._postpone(waiting)
+            self._postpone(waiting, action)
             return 0
         chosen = {transfer.id for transfer in choice.transfers}
-        queue = self.desk.ready[self.chain]
+        queue = self._queue(action)
         for transfer in waiting:
             if transfer.id not in chosen:
                 queue.offer(transfer.id)
         try:
-            return await self._send_choice(choice)
+            return await self._send_choice(choice, action)
         except BaseException:
             for transfer in choice.transfers:
                 queue.offer(transfer.id)
             raise
 
-    async def _send_choice(self, choice: Choice) -> int:
+    async def _send_choice(self, choice: Choice, action: Action) -> int:
         """Sign and send, dropping what guards or the destination refuse, until it is settled."""
         transfers = list(choice.transfers)
         for _ in range(4):
             if not transfers:
                 return 0
-            batch, ids = await self._form(transfers)
+            batch, ids = await self._form(transfers, action)
             own = await self.writer.permit_terms(batch, self.sender.address, choice.guards)
             batch = replace(batch, terms=own)
-            answers = await self._ask(choice.guards, batch, ids)
-            refused = await self._take_refusals(answers)
+            answers = await self._ask(choice.guards, batch, ids, _papers(transfers, action))
+            refused = await self._take_refusals(answers, action)
             if refused:
                 transfers = [t for t in transfers if t.id not in refused]
                 continue
@@ -172,17 +199,19 @@ class Releaser:
                     items=len(ids),
                     batch=signed.id.hex(),
                     guards=choice.guards,
+                    action=action.name,
                 )
                 return len(ids)
-            await self._park_refused(signed, transfers, outcome)
-            transfers = self._without(transfers, outcome)
+            if action is Action.RELEASE:
+                await self._park_refused(signed, transfers, outcome)
+            transfers = self._without(transfers, outcome, action)
         for transfer in transfers:
             if transfer.id in self.desk.open:
-                self.desk.ready[self.chain].offer(transfer.id)
+                self._queue(action).offer(transfer.id)
         return 0
 
     async def _form(
-        self, transfers: Sequence[Transfer]
+        self, transfers: Sequence[Transfer], action: Action
     ) -> tuple[ReleaseBatch, tuple[TransferId, ...]]:
         terms = self.desk.terms
         permit = max(30, min(terms.permit_seconds, 3600) - PERMIT_MARGIN_SECONDS)
@@ -192,6 +221,7 @@ class Releaser:
             bridges=terms.bridges,
             epoch=await self._epoch(),
             deadline=deadline,
+            action=action,
         )
 
     async def _epoch(self) -> int:
@@ -209,20 +239,24 @@ class Releaser:
         return self._terms.final_time
 
     async def _ask(
-        self, guards: Sequence[str], batch: ReleaseBatch, ids: Sequence[TransferId]
+        self,
+        guards: Sequence[str],
+        batch: ReleaseBatch,
+        ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder],
     ) -> dict[str, GuardSigned | GuardRefused | ServiceError]:
         """All M at once. A lost reply is asked once more: the same request, the same permit."""
 
         async def ask(name: str) -> GuardSigned | GuardRefused | ServiceError:
             guard = self.reviewers[name].guard
             try:
-                return await guard.sign(batch, ids)
+                return await guard.sign(batch, ids, papers)
             except Ambiguous:
                 pass
             except ServiceError as error:
                 return error
             try:
-                return await guard.sign(batch, ids)
+                return await guard.sign(batch, ids, papers)
             except ServiceError as error:
                 return error
 
@@ -230,9 +264,15 @@ class Releaser:
         return dict(zip(guards, answers, strict=True))
 
     async def _take_refusals(
-        self, answers: Mapping[str, GuardSigned | GuardRefused | ServiceError]
+        self,
+        answers: Mapping[str, GuardSigned | GuardRefused | ServiceError],
+        action: Action,
     ) -> set[TransferId]:
         """Book what the guards refused now; those transfers leave the batch."""
+        if action is Action.CANCEL:
+            away = await self.cancellations.take(answers)
+            self._postpone([t for key in away if (t := self.desk.open.get(key))], action)
+            return away
         news = News()
         refused: set[TransferId] = set()
         for name, answer in answers.items():
@@ -303,7 +343,9 @@ class Releaser:
         if facts:
             await self.desk.record(News(facts=list(facts)))
 
-    def _without(self, transfers: Sequence[Transfer], outcome: NotSent) -> list[Transfer]:
+    def _without(
+        self, transfers: Sequence[Transfer], outcome: NotSent, action: Action
+    ) -> list[Transfer]:
         """What is left once the destination said which items it has done or would skip.
 
         A batch that would revert as a whole is halved next time, down to one item: neither its
@@ -314,14 +356,14 @@ class Releaser:
             self._size = max(1, len(transfers) // 2)
             self.gauges.count("batch_reverts", chain=self.chain.name)
             _log.warning("batch_would_revert", chain=self.chain.name, cause=outcome.reverts)
-            self._postpone(transfers)
+            self._postpone(transfers, action)
             return []
         away: set[ExecutionKey] = set(outcome.done) | {key for key, _ in outcome.refused}
-        self._postpone([t for t in transfers if _key(t) in away])
+        self._postpone([t for t in transfers if _key(t) in away], action)
         return [t for t in transfers if _key(t) not in away]
 
-    def _postpone(self, transfers: Sequence[Transfer]) -> None:
-        queue, now = self.desk.ready[self.chain], self.clock.unix_ms()
+    def _postpone(self, transfers: Sequence[Transfer], action: Action) -> None:
+        queue, now = self._queue(action), self.clock.unix_ms()
         for transfer in transfers:
             if transfer.id in self.desk.open:
                 queue.postpone(transfer.id, now)
@@ -330,6 +372,23 @@ class Releaser:
 def _key(transfer: Transfer) -> ExecutionKey | None:
     message = transfer.state.message
     return key_of(message) if message is not None else None
+
+
+def _wants(transfer: Transfer, action: Action) -> bool:
+    """Whether this is still to be done: a request to cancel stops every new release."""
+    cancelling = transfer.view.phase is Phase.CANCELLING
+    return cancelling if action is Action.CANCEL else authorized(transfer.state) and not cancelling
+
+
+def _granted(transfer: Transfer) -> frozenset[str]:
+    return granted_by(transfer.state)
+
+
+def _papers(transfers: Sequence[Transfer], action: Action) -> Mapping[TransferId, SignedOrder]:
+    """The holders' requests; nothing else is handed to a guard as an authority."""
+    if action is not Action.CANCEL:
+        return {}
+    return {t.id: t.order for t in transfers if t.order and t.order.kind == CANCEL_REQUEST}
 
 
 def _as_held(verdict: Refused) -> Refused:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import (
     ChainWriter,
+    ExecutionState,
     PreparedTx,
     SendSlot,
     SignedTx,
@@ -165,7 +166,9 @@ class Sender:
             ExecutionKey(self.chain, item.source, item.nonce) for item in batch.order.batch.items
         ]
         executions = await ports.writer.find_executions(keys)
-        done = frozenset(e.key for e in executions if e is not None)
+        # A parked item is open: it may be tried again, or cancelled (TON).
+        used = (e for e in executions if e is not None and e.state is not ExecutionState.PARKED)
+        done = frozenset(e.key for e in used)
         if done:
             return NotSent(done=done)
         slot = await ports.writer.next_slot(self.address, self._used(), batch.order)
@@ -373,9 +376,10 @@ class Sender:
         carried = await self.ports.books.transfers(batch.transfer_ids)
         expired = await self._expired(batch)
         for transfer in carried.values():
-            if transfer.batch != batch.id or finished(transfer):
+            if finished(transfer):
                 continue
-            news.carried[transfer.id] = None
+            if transfer.batch == batch.id:
+                news.carried[transfer.id] = None
             if expired:
                 news.facts.append((transfer.id, DeadlinePassed(batch.id)))
 
@@ -409,7 +413,8 @@ def _tell_submitted(batch: Batch, attempt: Attempt, signed: SignedTx, news: News
     """The facts that go into the books with the signed bytes, before they are broadcast."""
     for transfer_id in batch.transfer_ids:
         if attempt.number == 0:
-            authorized = ReleaseAuthorized(batch.id, batch.order.batch.deadline)
+            body = batch.order.batch
+            authorized = ReleaseAuthorized(batch.id, body.deadline, body.items[0].action)
             news.facts.append((transfer_id, authorized))
             news.carried[transfer_id] = batch.id
         if not attempt.fills:
