@@ -16,7 +16,7 @@ from pytoniq_core.boc.cell import Cell
 
 from xstock_chains.ports import GuardSignature, ReleaseOrder
 from xstock_chains.ton.cells import boc_of, end
-from xstock_chains.ton.messages import RELEASE
+from xstock_chains.ton.messages import RELEASE, signatures_cell
 from xstock_core.ids import HASHED_NONCES, Address32, AssetId, Domain, InvalidId
 from xstock_core.release import ReleaseBatch, ReleaseItem
 from xstock_runtime.errors import InvalidMessage
@@ -105,15 +105,12 @@ class TonReleaseCodec:
         `known` says by item whether the recipient's jetton wallet is active: such a mint goes
         without the wallet's code, and a wrong word costs the submitter a second message.
         """
-        following: Cell | None = None
-        for index, signature in sorted(self._indexed(order.signatures).items(), reverse=True):
-            builder = Builder().store_uint(index, 8).store_bytes(signature)
-            following = builder.store_maybe_ref(following).end_cell()
-        if following is None:
+        by_index = self._indexed(order.signatures)
+        if not by_index:
             raise InvalidMessage("SIGNATURES_MISSING", "signatures: none; ask the guards first")
         builder = Builder().store_uint(RELEASE, 32).store_uint(0, 64)
         builder.store_uint(order.batch.deadline, 64).store_ref(items_cell(order.batch.items))
-        builder.store_ref(following)
+        builder.store_ref(signatures_cell(by_index))
         for one in known:
             builder.store_bit(int(one))
         return end(builder)

@@ -10,6 +10,7 @@ from xstock_chains.ton.chain import TonChain, resolve_chain
 from xstock_chains.ton.codec import TonReleaseCodec
 from xstock_chains.ton.deploy import TonDeployment, plan_of
 from xstock_chains.ton.holder import TonHolder
+from xstock_chains.ton.office import TonOffice
 from xstock_chains.ton.purse import Purse
 from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import RpcLimits, Toncenter
@@ -41,6 +42,19 @@ def builder(
 def admin(registry: Registry, which: Domain | str, url: str, timeout_seconds: float) -> TonAdmin:
     """The self-test over one node."""
     return TonAdmin(resolve_chain(registry, which), _api(url, timeout_seconds))
+
+
+def office(
+    registry: Registry,
+    which: Domain | str,
+    url: str,
+    key_file: Path | None,
+    timeout_seconds: float,
+    clock: Clock,
+) -> TonOffice:
+    """Acts by hand with a key from a file, or looking alone, over one node."""
+    key = None if key_file is None else LocalSigner.from_file(key_file)
+    return TonOffice(resolve_chain(registry, which), _api(url, timeout_seconds), key, clock)
 
 
 def holder(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pytoniq_core.boc.builder import Builder
 from pytoniq_core.boc.cell import Cell
 
-from xstock_chains.ton.cells import end, malformed, slice_of, store_account
+from xstock_chains.ton.cells import dictionary_cell, end, malformed, slice_of, store_account
 from xstock_core.ids import HASHED_NONCES, Address32
 from xstock_core.release import ReleaseItem
 
@@ -52,6 +52,8 @@ LANE_LOG: Final = 0x7873700B
 BALANCE_LOG: Final = 0x7873700C
 MULTIPLIER_LOG: Final = 0xAC392598
 
+CHANGE_UNPAUSE: Final = 1
+CHANGE_GUARDS: Final = 2
 CHANGE_AGENT: Final = 3
 CHANGE_ADMIN: Final = 5
 CHANGE_RETIRE: Final = 6
@@ -268,3 +270,48 @@ def open_lane_body(destination: int, kind: int) -> Cell:
     """Let burns go towards a domain."""
     builder = Builder().store_uint(OPEN_LANE, 32).store_uint(0, 64)
     return end(builder.store_uint(destination, 32).store_uint(kind, 8))
+
+
+def pause_digest(
+    op: int, global_id: int, domain: int, bridge: Address32, epoch: int, deadline: int, count: int
+) -> bytes:
+    """The 32 bytes that a guard signs for PAUSE or CONFIRM_PAUSE; `count` is the minter's own."""
+    builder = Builder().store_uint(op, 32).store_int(global_id, 32).store_uint(domain, 32)
+    builder.store_bytes(bridge).store_uint(epoch, 32).store_uint(deadline, 64)
+    return bytes(end(builder.store_uint(count, 32)).hash)
+
+
+def signatures_cell(by_index: Mapping[int, bytes]) -> Cell:
+    """Signatures by guard index, ascending, a linked list; at least one."""
+    following: Cell | None = None
+    for index, signature in sorted(by_index.items(), reverse=True):
+        builder = Builder().store_uint(index, 8).store_bytes(signature)
+        following = end(builder.store_maybe_ref(following))
+    if following is None:
+        raise ValueError("signatures: none; give at least one")
+    return following
+
+
+def pause_body(op: int, deadline: int, by_index: Mapping[int, bytes]) -> Cell:
+    """PAUSE, by the agent (no signature) or one guard, or CONFIRM_PAUSE by M of them."""
+    builder = Builder().store_uint(op, 32).store_uint(0, 64).store_uint(deadline, 64)
+    if op == CONFIRM_PAUSE:
+        return end(builder.store_ref(signatures_cell(by_index)))
+    return end(builder.store_maybe_ref(signatures_cell(by_index) if by_index else None))
+
+
+def unpause_action(pause_count: int) -> Cell:
+    """Lift the pauses up to this count: one made after the proposal is not covered."""
+    return end(Builder().store_uint(CHANGE_UNPAUSE, 8).store_uint(pause_count, 32))
+
+
+def guards_action(epoch: int, threshold: int, guards: Sequence[bytes]) -> Cell:
+    """Replace the guard set of this (the present) epoch; indices follow the order given."""
+    keys = dictionary_cell(dict(enumerate(guards)), 8, lambda key, out: out.store_bytes(key))
+    builder = Builder().store_uint(CHANGE_GUARDS, 8).store_uint(epoch, 32)
+    return end(builder.store_uint(threshold, 8).store_maybe_ref(keys))
+
+
+def change_body(op: int, action: Cell) -> Cell:
+    """PROPOSE or APPLY a delayed action."""
+    return end(Builder().store_uint(op, 32).store_uint(0, 64).store_ref(action))

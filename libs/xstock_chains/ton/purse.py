@@ -74,6 +74,19 @@ class Purse:
         text = f"no transaction of {tx.id.hex()} yet; look again before sending anything else"
         raise Ambiguous("SEND_PENDING", text, {"tx": tx.id.hex()})
 
+    async def committed(self, *seen: Transaction) -> None:
+        """Return once the node's states hold these transactions: what it is asked next, the
+        wallet's seqno above all, is answered after them. Raises Ambiguous after a minute."""
+        wanted = {one.account: max(o.lt for o in seen if o.account == one.account) for one in seen}
+        deadline = self._clock.monotonic() + INCLUDED_WITHIN_SECONDS
+        while self._clock.monotonic() < deadline:
+            known = await self._api.accounts(list(wanted))
+            if all(one in known and known[one].lt >= lt for one, lt in wanted.items()):
+                return
+            await self._clock.sleep(_WAIT_SECONDS)
+        text = "the node's states do not show what its blocks hold yet; look again"
+        raise Ambiguous("SEND_PENDING", text, {"tx": seen[0].hash.hex()})
+
     async def followed(self, sent: Transaction, to: Address32) -> Reached:
         """The transaction of `to` that a send led to, or the last one where it did not get there.
 

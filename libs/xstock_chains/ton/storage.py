@@ -41,6 +41,12 @@ class MinterState:
     wallet_code: Cell
     admin: Address32 | None
     agent: Address32 | None
+    delay_seconds: int
+    pause_count: int
+    proposals: Mapping[int, int]
+    """hash of a delayed action -> when it may be applied."""
+    paused_at: Mapping[int, int]
+    """key or account, as a number -> when it paused last."""
     multiplier: tuple[int, int]
     lane_counters: Mapping[int, int]
 
@@ -87,7 +93,7 @@ def _decode(data: Cell) -> MinterState:
     guards = guards_of(dictionary(config.load_ref() if config.load_bit() else None, 8))
     wallet_code = config.load_ref()
     config.load_ref()
-    admin, agent, multiplier = _governance(slice_of(config.load_ref()))
+    governance = _governance(slice_of(config.load_ref()))
     return MinterState(
         supply=supply,
         bucket_capacity=capacity,
@@ -103,21 +109,31 @@ def _decode(data: Cell) -> MinterState:
         threshold=threshold,
         guards=tuple(guards),
         wallet_code=wallet_code,
-        admin=admin,
-        agent=agent,
-        multiplier=multiplier,
+        **governance,
         lane_counters=_counters(lanes),
     )
 
 
-def _governance(piece: Any) -> tuple[Address32 | None, Address32 | None, tuple[int, int]]:
+def _governance(piece: Any) -> dict[str, Any]:
+    """The fields of `MinterState` that the governance cell holds."""
     admin, agent = load_account(piece, "admin"), load_account(piece, "agent")
-    piece.skip_bits(64)
-    for _ in range(2):
-        if piece.load_bit():
-            piece.load_ref()
+    delay, count = int(piece.load_uint(32)), int(piece.load_uint(32))
+    proposals, paused_at = (_times(piece.load_ref() if piece.load_bit() else None) for _ in "12")
     multiplier = slice_of(piece.load_ref())
-    return admin, agent, (_var_uint32(multiplier), _var_uint32(multiplier))
+    return {
+        "admin": admin,
+        "agent": agent,
+        "delay_seconds": delay,
+        "pause_count": count,
+        "proposals": proposals,
+        "paused_at": paused_at,
+        "multiplier": (_var_uint32(multiplier), _var_uint32(multiplier)),
+    }
+
+
+def _times(cell: Cell | None) -> dict[int, int]:
+    """Numbers of 256 bits -> Unix seconds."""
+    return {key: int(value.load_uint(32)) for key, value in dictionary(cell, 256).items()}
 
 
 def _var_uint32(piece: Any) -> int:

@@ -24,10 +24,16 @@ from tests.chains.solana.world import (
     running_world,
 )
 from xstock_chains.ports import AdminAct, AssetOrder, GuardSet, PauseState, StepState
-from xstock_chains.solana import office as office_module
-from xstock_chains.solana.mint import parse_mint
+from xstock_chains.solana.address import show
+from xstock_chains.solana.mint import multisig_data, parse_mint
 from xstock_chains.solana.office import SolanaOffice
-from xstock_chains.solana.programs import seeded_address, transfer
+from xstock_chains.solana.programs import (
+    TOKEN_2022,
+    is_on_curve,
+    seeded_address,
+    set_pause,
+    transfer,
+)
 from xstock_chains.solana.sending import ACT, Sender
 from xstock_chains.solana.signer import LocalSigner
 from xstock_core.ids import AssetId
@@ -136,7 +142,7 @@ async def test_pause__key_without_the_right__is_refused_and_says_who_may(
     office = office_of(world, signer)
     with pytest.raises(InvalidMessage, match="KEY_MAY_NOT") as refusal:
         await office.pause()
-    assert office_module.show(AGENT.identity) in refusal.value.message
+    assert show(AGENT.identity) in refusal.value.message
     assert not any(one.paused for one in await office.pause_states())
 
 
@@ -156,7 +162,7 @@ async def test_pause__one_mint_belongs_to_another__the_others_stop_all_the_same(
     monkeypatch.setattr(office, "_tokens", told)
     acts = await office.pause()
     assert states(acts) == [StepState.WAITING, StepState.DONE]
-    assert office_module.show(STRANGER.identity) in acts[0].detail
+    assert show(STRANGER.identity) in acts[0].detail
 
 
 async def test_pause__the_chain_refuses_one_mint__the_others_stop_all_the_same(
@@ -164,14 +170,14 @@ async def test_pause__the_chain_refuses_one_mint__the_others_stop_all_the_same(
 ) -> None:
     """A transaction is all or nothing: the refused one is halved until the culprit stands alone."""
     office = office_of(world)
-    right = office_module.set_pause
+    right = set_pause
 
     def wrong(mint: bytes, authority: bytes, *, paused: bool) -> Any:
         return right(
             mint if mint != world.mint(TSLA) else HOLDER.identity, authority, paused=paused
         )
 
-    monkeypatch.setattr(office_module, "set_pause", wrong)
+    monkeypatch.setattr("xstock_chains.solana.office.set_pause", wrong)
     with pytest.raises(InvalidMessage, match="ACT_REFUSED") as refusal:
         await office.pause()
     assert "done: pause SPYx" in refusal.value.message
@@ -278,9 +284,7 @@ async def test_rotation__more_signers_than_a_packet_holds__is_refused(world: Wor
 
 async def test_rotation__member_is_nobodys_key__is_refused(world: World) -> None:
     """A guard that could never sign would raise the threshold in silence."""
-    nobody = next(
-        key for n in range(64) if not office_module.is_on_curve(key := keccak256(bytes((n,))))
-    )
+    nobody = next(key for n in range(64) if not is_on_curve(key := keccak256(bytes((n,)))))
     with pytest.raises(InvalidMessage, match="GUARD_SET_REFUSED"):
         await acts_of(office_of(world), replace(NEW, identities=(*NEW.identities[:3], nobody)), [])
 
@@ -304,7 +308,7 @@ async def test_rotation__one_guards_signature_sent_all_the_same__the_chain_refus
     def too_few(_current: GuardSet, keys: Sequence[Path]) -> tuple[LocalSigner, ...]:
         return tuple(LocalSigner.from_file(key) for key in keys)
 
-    monkeypatch.setattr(office_module, "_signing", too_few)
+    monkeypatch.setattr("xstock_chains.solana.office._signing", too_few)
     with pytest.raises(InvalidMessage, match="ACT_REFUSED"):
         await acts_of(office_of(world), NEW, key_files(tmp_path, [11]))
     assert await authority_of(world, TSLA) == world.chain.multisig.key
@@ -314,9 +318,9 @@ async def test_rotation__somebody_paid_into_the_new_multisigs_address__another_o
     world: World, tmp_path: Path
 ) -> None:
     """An account with coins cannot be created: the address is public before it is used."""
-    data = office_module.multisig_data(NEW.threshold, NEW.identities)
+    data = multisig_data(NEW.threshold, NEW.identities)
     seed = keccak256(data + b"\0")[:16].hex().encode()
-    blocked = seeded_address(AGENT.identity, seed, office_module.TOKEN_2022)
+    blocked = seeded_address(AGENT.identity, seed, TOKEN_2022)
     await world.send([transfer(STRANGER.identity, blocked, 10**7)], STRANGER)
     acts = await acts_of(office_of(world), NEW, key_files(tmp_path, [11, 12]))
     assert states(acts) == [StepState.DONE] * 3

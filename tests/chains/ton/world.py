@@ -40,7 +40,7 @@ from xstock_chains.ton.purse import Purse
 from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import Toncenter, Transaction
 from xstock_chains.ton.signer import HIGHLOAD, LocalSigner, payload
-from xstock_chains.ton.wallets import highload_inner
+from xstock_chains.ton.wallets import V4_MESSAGES_MAX, highload_inner
 from xstock_chains.ton.writer import TonWriter, parse_query
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, asset_id, issue_nonce
@@ -325,7 +325,7 @@ def registry_of(plan: DeployPlan, zero_state: bytes, minters: Sequence[dict[str,
     return Registry.model_validate_json(json.dumps(document))
 
 
-def order_of(*symbols: str, agent: str) -> DeploymentOrder:
+def order_of(*symbols: str, agent: str, delay_seconds: int = 0) -> DeploymentOrder:
     """What `xstock deploy` would ask for."""
     return DeploymentOrder(
         chain="ton",
@@ -337,7 +337,7 @@ def order_of(*symbols: str, agent: str) -> DeploymentOrder:
         assets=tuple(AssetOrder(symbol) for symbol in symbols),
         block_time_ms=400,
         batch_items_max=100,
-        delay_seconds=0,
+        delay_seconds=delay_seconds,
     )
 
 
@@ -367,12 +367,18 @@ class Chains:
         return api
 
     async def fresh(
-        self, *symbols: str, decimals: int = 8, holdings: int = 1_000_000 * SHARE
+        self,
+        *symbols: str,
+        decimals: int = 8,
+        holdings: int = 1_000_000 * SHARE,
+        delay_seconds: int = 0,
     ) -> World:
         """A minter per symbol with a rich holder and a funded relayer, all of it final."""
         number = next(self._numbers)
         holder, relayer, agent = (_key(number, role) for role in (b"h", b"r", b"a"))
-        order = order_of(*(symbols or ("TSLAx",)), agent=agent.identity.hex())
+        order = order_of(
+            *(symbols or ("TSLAx",)), agent=agent.identity.hex(), delay_seconds=delay_seconds
+        )
         plan = plan_of(order, DEPLOYER.holder_wallet, decimals)
         minters = tuple(replace(minter, salt=number) for minter in plan.minters)
         plan = replace(plan, minters=minters)
@@ -422,9 +428,9 @@ class Chains:
             internal_message(minter.address, MINTER_VALUE, top_up_body(), init=minter.init)
             for minter in minters
         ]
-        await world.send(DEPLOYER, *deployments)
-        await world.mine()
-        await world.finalize()
+        for at in range(0, len(deployments), V4_MESSAGES_MAX):
+            await world.send(DEPLOYER, *deployments[at : at + V4_MESSAGES_MAX])
+            await world.settle()
         if holdings:
             await world.issue(holdings)
         return world

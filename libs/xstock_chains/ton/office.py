@@ -1,0 +1,451 @@
+"""Acts by hand on TON: pauses of every minter, and a new guard set behind the admin's delay.
+
+Needs a node and keys, nothing else of ours; contracts/ton/governance.tolk is the law. The agent's
+wallet, or one guard's signature, pauses a minter for a day and may not again for a week; M guards
+make it last. What the admin changes is proposed, waits, and is applied: the minters say themselves
+how far that came, so an act may be stopped anywhere and run again. A wallet sends to four minters
+at once, one send after another.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytoniq_core.boc.cell import Cell
+
+from xstock_chains.office_rules import (
+    act_refused,
+    asset_unknown,
+    key_may_not,
+    key_missing,
+    moment,
+    pause_cooldown,
+    rotation_needed,
+)
+from xstock_chains.ports import AdminAct, GuardSet, PauseState, StepState
+from xstock_chains.ton.address import show, show_wallet
+from xstock_chains.ton.cells import internal_message
+from xstock_chains.ton.chain import TonChain, TonMinter
+from xstock_chains.ton.messages import (
+    APPLY,
+    CALL_VALUE,
+    CONFIRM_PAUSE,
+    NANO,
+    PAUSE,
+    PROPOSE,
+    change_body,
+    guards_action,
+    pause_body,
+    pause_digest,
+    unpause_action,
+)
+from xstock_chains.ton.purse import Purse, Reached
+from xstock_chains.ton.rpc import McBlock, Toncenter
+from xstock_chains.ton.signer import LocalSigner
+from xstock_chains.ton.storage import MinterState, read_minter
+from xstock_chains.ton.wallets import V4_MESSAGES_MAX
+from xstock_core.ids import AssetId
+from xstock_runtime.clock import Clock
+from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError, Transient
+
+GUARDS_MAX: Final = 32
+PAUSE_SECONDS: Final = 86_400
+PAUSE_COOLDOWN_SECONDS: Final = 7 * 86_400
+PROPOSAL_SECONDS_MAX: Final = 14 * 86_400
+UNTIL_LIFTED: Final = 2**32 - 1
+"""The contract's own numbers (governance.tolk)."""
+_PERMIT_SECONDS: Final = 1_800
+_VALID_SECONDS: Final = 120
+_FEES: Final = NANO // 20
+"""nanoTON a send of the wallet itself may cost besides what it attaches."""
+_EXIT_CODES: Final = {
+    211: "the deadline passed; try again",
+    213: "too few guards' signatures",
+    215: "a signer is no guard",
+    216: "a guard's signature does not hold; somebody paused meanwhile, try again",
+    221: "the sender is not the admin",
+    222: "the sender is not the agent",
+    223: "this key has paused within seven days",
+    224: "the change is not proposed",
+    225: "the change's delay still runs",
+    226: "the change was proposed too long ago; propose it again",
+    227: "the change does not fit what the minter has now; look again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """An asset's minter with what it remembers."""
+
+    minter: TonMinter
+    state: MinterState
+
+    @property
+    def symbol(self) -> str:
+        return self.minter.asset.symbol
+
+    def paused(self, now: int) -> bool:
+        """Whether releases and burns are stopped."""
+        return self.state.paused_until > now
+
+    @property
+    def guards(self) -> GuardSet:
+        """Whose signatures it accepts."""
+        return GuardSet(self.state.guards, self.state.threshold, self.state.epoch)
+
+
+class TonOffice:
+    """`ChainOffice` over one node; without a key it only looks."""
+
+    def __init__(
+        self, chain: TonChain, api: Toncenter, signer: LocalSigner | None, clock: Clock
+    ) -> None:
+        self.chain = chain
+        self._api = api
+        self._signer = signer
+        self._purse = None if signer is None else Purse(chain.domain, api, signer, clock)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._api.aclose()
+
+    # ------------------------------------------------------------------ pause
+
+    async def pause_states(self) -> Sequence[PauseState]:
+        """Every asset; a minter is its asset's bridge, there is none besides."""
+        head, desks = await self._desks()
+        return [
+            PauseState(one.minter.asset.asset, one.paused(head.time), _end(one, head.time))
+            for one in desks
+        ]
+
+    async def pause(self, assets: Sequence[AssetId] | None = None) -> Sequence[AdminAct]:
+        """Stop every minter meant for a day: by the agent's wallet, else by a guard's signature.
+
+        Minters that this key may not pause now are WAITING; KEY_MAY_NOT or PAUSE_COOLDOWN if there
+        are no others. Minters are paused four at a time, each four as soon as the last landed.
+        """
+        head, desks = await self._desks(assets)
+        key = self._hand("pause")
+        acts: dict[str, AdminAct] = {}
+        refusals: list[InvalidMessage] = []
+        bodies: list[tuple[_Desk, Cell]] = []
+        for one in desks:
+            name = f"pause {one.symbol}"
+            if one.paused(head.time):
+                acts[name] = _lasting(name, StepState.ALREADY, one.state.paused_until)
+                continue
+            refusal = self._pause_refusal(one, key, head.time)
+            if refusal is None:
+                bodies.append((one, await self._pause(one, key, head.time)))
+                acts[name] = AdminAct(name, StepState.PLANNED)
+            else:
+                refusals.append(refusal)
+                acts[name] = _held_up(name, refusal)
+        if refusals and len(refusals) == len(desks):
+            raise refusals[0]
+        for act, reached in await self._send_all("pause", bodies):
+            until = reached.tx.time + PAUSE_SECONDS
+            acts[act.name] = _lasting(act.name, act.state, until, act.tx)
+        return list(acts.values())
+
+    def _pause_refusal(self, one: _Desk, key: LocalSigner, now: int) -> InvalidMessage | None:
+        """Why the minter would not let this key pause it; None: it would."""
+        by_wallet = one.state.agent == key.holder_wallet
+        if not by_wallet and key.identity not in one.state.guards:
+            agent = "nobody" if one.state.agent is None else show_wallet(one.state.agent)
+            guards = ", ".join(guard.hex() for guard in one.state.guards)
+            who = f"the agent {agent} or a guard ({guards})"
+            return key_may_not("pause", key.identity.hex(), who)
+        by = key.holder_wallet if by_wallet else key.identity
+        last = one.state.paused_at.get(int.from_bytes(by, "big"))
+        if last is not None and now < last + PAUSE_COOLDOWN_SECONDS:
+            return pause_cooldown(by.hex(), last + PAUSE_COOLDOWN_SECONDS)
+        return None
+
+    async def _pause(self, one: _Desk, key: LocalSigner, now: int) -> Cell:
+        """The message: the agent's wallet needs no signature."""
+        if one.state.agent == key.holder_wallet:
+            return pause_body(PAUSE, 0, {})
+        return await self._signed(PAUSE, one, [key], now + _PERMIT_SECONDS)
+
+    async def confirm_pause(
+        self, guard_keys: Sequence[Path], assets: Sequence[AssetId] | None = None
+    ) -> Sequence[AdminAct]:
+        """M guards' signatures in one message per minter, sent by any wallet with coins; it pauses
+        a minter that is not paused."""
+        keys = [LocalSigner.from_file(path) for path in guard_keys]
+        head, desks = await self._desks(assets)
+        self._hand("confirm pause")
+        acts: dict[str, AdminAct] = {}
+        bodies: list[tuple[_Desk, Cell]] = []
+        for one in desks:
+            name = f"confirm pause {one.symbol}"
+            if one.state.paused_until == UNTIL_LIFTED:
+                acts[name] = _lasting(name, StepState.ALREADY, UNTIL_LIFTED)
+                continue
+            signers = _voters(one, keys)
+            body = await self._signed(CONFIRM_PAUSE, one, signers, head.time + _PERMIT_SECONDS)
+            bodies.append((one, body))
+            acts[name] = AdminAct(name, StepState.PLANNED)
+        for act, _ in await self._send_all("confirm pause", bodies):
+            acts[act.name] = _lasting(act.name, act.state, UNTIL_LIFTED, act.tx)
+        return list(acts.values())
+
+    async def _signed(
+        self, op: int, one: _Desk, keys: Sequence[LocalSigner], deadline: int
+    ) -> Cell:
+        chain, state = self.chain, one.state
+        digest = pause_digest(
+            op,
+            chain.global_id,
+            int(chain.domain),
+            one.minter.address,
+            state.epoch,
+            deadline,
+            state.pause_count,
+        )
+        by_index = {state.guards.index(k.identity): await k.sign_digest(digest) for k in keys}
+        return pause_body(op, deadline, by_index)
+
+    async def unpause(self, assets: Sequence[AssetId] | None = None) -> Sequence[AdminAct]:
+        """Propose what is paused to be lifted, and lift it once the delay is over: the admin's."""
+        head, desks = await self._desks(assets)
+        paused = [one for one in desks if one.paused(head.time)]
+        self._require_admin("unpause", paused)
+        changes = {one.symbol: unpause_action(one.state.pause_count) for one in paused}
+        _, lifted = await self._change("unpause", paused, changes, head.time)
+        by_name = {act.name: act for act in lifted}
+        names = [f"unpause {one.symbol}" for one in desks]
+        return [by_name.get(n) or AdminAct(n, StepState.ALREADY, "not paused") for n in names]
+
+    # ------------------------------------------------------------------ guards
+
+    async def guard_set(self) -> GuardSet:
+        """That of every minter in use; raises InvalidMessage GUARDS_MIXED while they differ (a
+        rotation that was not finished)."""
+        _, desks = await self._desks()
+        found = {one.guards: one.symbol for one in desks}
+        if len(found) != 1:
+            shown = ", ".join(f"{symbol}: epoch {one.epoch}" for one, symbol in found.items())
+            text = f"minters of {self.chain.name} differ ({shown}); run the rotation again"
+            raise InvalidMessage("GUARDS_MIXED", text, {"epochs": shown})
+        return next(iter(found))
+
+    async def rotate(
+        self, new: GuardSet, guard_keys: Sequence[Path] = (), *, dry_run: bool = False
+    ) -> AsyncIterator[AdminAct]:
+        """Propose the set to every minter that has another, wait, apply; the admin's wallet alone,
+        guards' keys are not needed. Refused before anything is sent if one minter would refuse."""
+        del guard_keys
+        for key in new.identities:
+            if len(key) != 32:
+                text = f"guards: {key.hex()} is no ed25519 public key of 32 bytes"
+                raise InvalidMessage("GUARD_SET_REFUSED", text, {"guard": key.hex()})
+        head, desks = await self._desks()
+        left = [
+            one
+            for one in desks
+            if rotation_needed(one.guards, new, guards_max=GUARDS_MAX, shown=bytes.hex)
+        ]
+        for one in desks:
+            if one not in left:
+                detail = f"epoch {one.state.epoch}"
+                yield AdminAct(f"rotate guards {one.symbol}", StepState.ALREADY, detail)
+        if not left:
+            return
+        if not dry_run:
+            self._require_admin("rotate guards", left)
+        changes = {
+            one.symbol: guards_action(one.state.epoch, new.threshold, new.identities)
+            for one in left
+        }
+        if dry_run:
+            for act in _planned("rotate guards", left, changes, head.time):
+                yield act
+            return
+        proposed, applied = await self._change("rotate guards", left, changes, head.time)
+        for act in [*proposed, *applied]:
+            yield act
+
+    # ------------------------------------------------------------------ delayed changes
+
+    async def _change(
+        self, act: str, desks: Sequence[_Desk], changes: Mapping[str, Cell], now: int
+    ) -> tuple[list[AdminAct], list[AdminAct]]:
+        """(proposals made, what each change came to): propose what is not proposed, apply what is
+        ready, name what waits until when."""
+        ready = {one.symbol: _ready_at(one, changes[one.symbol], now) for one in desks}
+        fresh = [one for one in desks if not ready[one.symbol]]
+        bodies = [(one, change_body(PROPOSE, changes[one.symbol])) for one in fresh]
+        sent = await self._send_all(f"propose {act}", bodies)
+        for one, (_, reached) in zip(fresh, sent, strict=True):
+            ready[one.symbol] = reached.tx.time + one.state.delay_seconds
+        now = (await self._head()).time if sent else now
+        due = [one for one in desks if ready[one.symbol] <= now]
+        bodies = [(one, change_body(APPLY, changes[one.symbol])) for one in due]
+        done = [one for one, _ in await self._send_all(act, bodies)]
+        proposed = {one.symbol: told for one, (told, _) in zip(fresh, sent, strict=True)}
+        for one in desks:
+            if one not in due:
+                until = ready[one.symbol]
+                detail = f"proposed; from {moment(until)}"
+                tx = proposed[one.symbol].tx if one.symbol in proposed else ""
+                done.append(AdminAct(f"{act} {one.symbol}", StepState.WAITING, detail, tx, until))
+        return list(proposed.values()), done
+
+    def _require_admin(self, act: str, desks: Sequence[_Desk]) -> None:
+        for one in desks:
+            wallet = self._hand(act).holder_wallet
+            if one.state.admin != wallet:
+                admin = "nobody" if one.state.admin is None else show_wallet(one.state.admin)
+                raise key_may_not(act, show_wallet(wallet), f"the admin of {one.symbol}, {admin}")
+
+    # ------------------------------------------------------------------ sending
+
+    async def _send_all(
+        self, act: str, bodies: Sequence[tuple[_Desk, Cell]]
+    ) -> list[tuple[AdminAct, Reached]]:
+        """Each act with the minter's transaction. What one minter refuses does not keep the next
+        from being asked: the first refusal is raised at the end, told with what was done."""
+        done: list[tuple[AdminAct, Reached]] = []
+        failed: list[ServiceError] = []
+        for at in range(0, len(bodies), V4_MESSAGES_MAX):
+            part = bodies[at : at + V4_MESSAGES_MAX]
+            try:
+                found = await self._send(act, part)
+            except ServiceError as error:  # the wallet's next place is unknown now
+                failed.append(error)
+                break
+            for (one, _), reached in zip(part, found, strict=True):
+                name = f"{act} {one.symbol}"
+                refusal = _refusal(name, reached)
+                if refusal is None:
+                    told = AdminAct(name, StepState.DONE, "", reached.tx.hash.hex())
+                    done.append((told, reached))
+                else:
+                    failed.append(refusal)
+        if failed:
+            shown = ", ".join(told.name for told, _ in done) or "nothing"
+            text = f"{failed[0].message}; done: {shown}"
+            raise type(failed[0])(failed[0].code, text, failed[0].metadata)
+        return done
+
+    async def _send(self, act: str, part: Sequence[tuple[_Desk, Cell]]) -> list[Reached]:
+        """One send of the wallet, followed to every minter; raises Transient without coins."""
+        purse = self._purse
+        if purse is None:
+            raise key_missing(act)
+        await self._check_funds(purse, len(part))
+        messages = [internal_message(one.minter.address, CALL_VALUE, body) for one, body in part]
+        signed = await purse.sign(messages, (await self._head()).time + _VALID_SECONDS)
+        await self._api.send(signed.raw)
+        sent = await purse.landed(signed.ref)
+        found = [await purse.followed(sent, one.minter.address) for one, _ in part]
+        await purse.committed(sent, *(one.tx for one in found if one.arrived))
+        return found
+
+    async def _check_funds(self, purse: Purse, messages: int) -> None:
+        balance, needed = await purse.balance(), messages * CALL_VALUE + _FEES
+        if balance < needed:
+            text = (
+                f"{show_wallet(purse.address)} has {balance} nanoTON, needs {needed}; send it "
+                "coins and run again"
+            )
+            raise Transient("SENDER_UNFUNDED", text, {"balance": balance, "needed": needed})
+
+    # ------------------------------------------------------------------ looking
+
+    def _hand(self, act: str) -> LocalSigner:
+        if self._signer is None:
+            raise key_missing(act)
+        return self._signer
+
+    async def _head(self) -> McBlock:
+        """The last masterchain block; raises Fatal WRONG_CHAIN on another network."""
+        head = await self._api.masterchain_head()
+        if head.global_id != self.chain.global_id:
+            text = f"{self._api.host} is network {head.global_id}, not {self.chain.global_id}"
+            raise Fatal("WRONG_CHAIN", text, {"found": head.global_id})
+        return head
+
+    async def _desks(self, assets: Sequence[AssetId] | None = None) -> tuple[McBlock, list[_Desk]]:
+        """The minters in use that are meant, in the registry's order, with their states."""
+        here = self.chain.in_use
+        for asset in assets or ():
+            if asset not in here:
+                known = [one.asset.symbol for one in here.values()]
+                raise asset_unknown(self.chain.name, asset, known)
+        meant = [one for asset, one in here.items() if assets is None or asset in assets]
+        head = await self._head()
+        accounts = await self._api.accounts([one.address for one in meant], with_data=True)
+        desks = []
+        for minter in meant:
+            account = accounts.get(minter.address)
+            if account is None:
+                text = f"{self._api.host} does not know minter {show(minter.address)}"
+                raise Transient("NODE_BEHIND", text, {"account": minter.address.hex()})
+            desks.append(_Desk(minter, read_minter(account)))
+        return head, desks
+
+
+def _voters(one: _Desk, keys: Sequence[LocalSigner]) -> list[LocalSigner]:
+    """Just enough of the minter's guards, in its order; raises InvalidMessage KEY_MAY_NOT."""
+    given = {key.identity: key for key in keys}
+    ours = [given[guard] for guard in one.state.guards if guard in given]
+    if len(ours) < one.state.threshold:
+        shown = ", ".join(key.hex() for key in given) or "nobody"
+        missing = ", ".join(guard.hex() for guard in one.state.guards if guard not in given)
+        who = f"{one.state.threshold} guards, {len(ours)} are here; missing: {missing}"
+        raise key_may_not("confirm pause", shown, who)
+    return ours[: one.state.threshold]
+
+
+def _refusal(name: str, reached: Reached) -> InvalidMessage | None:
+    """Why the minter did not do it; None: it did."""
+    if not reached.arrived:
+        return act_refused(name, "the wallet could not send the message; look at its balance")
+    if reached.tx.succeeded:
+        return None
+    code = reached.tx.exit_code
+    return act_refused(name, f"exit code {code}: {_EXIT_CODES.get(code or 0, 'see errors.tolk')}")
+
+
+def _ready_at(one: _Desk, action: Cell, now: int) -> int:
+    """When the change may be applied; 0 if it is not proposed, or was so long ago that it died."""
+    ready = one.state.proposals.get(int.from_bytes(action.hash, "big"), 0)
+    return 0 if now > ready + PROPOSAL_SECONDS_MAX else ready
+
+
+def _planned(
+    act: str, desks: Sequence[_Desk], changes: Mapping[str, Cell], now: int
+) -> list[AdminAct]:
+    acts = []
+    for one in desks:
+        ready = _ready_at(one, changes[one.symbol], now)
+        detail = f"proposed; from {moment(ready)}" if ready else ""
+        if not ready:
+            acts.append(AdminAct(f"propose {act} {one.symbol}", StepState.PLANNED))
+            detail = f"{one.state.delay_seconds} seconds after that"
+        acts.append(AdminAct(f"{act} {one.symbol}", StepState.PLANNED, detail))
+    return acts
+
+
+def _held_up(name: str, refusal: InvalidMessage) -> AdminAct:
+    until = refusal.metadata.get("until")
+    return AdminAct(
+        name, StepState.WAITING, refusal.message, until=None if until is None else int(until)
+    )
+
+
+def _lasting(name: str, state: StepState, until: int, tx: str = "") -> AdminAct:
+    """An act that leaves a pause until then."""
+    if until == UNTIL_LIFTED:
+        return AdminAct(name, state, "until it is lifted", tx)
+    return AdminAct(name, state, f"ends by itself at {moment(until)}", tx, until)
+
+
+def _end(one: _Desk, now: int) -> int | None:
+    until = one.state.paused_until
+    return until if now < until < UNTIL_LIFTED else None
