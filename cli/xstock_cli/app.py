@@ -13,12 +13,14 @@ from xstock_cli.commands import (
     chaos,
     deploying,
     doctor,
+    guarding,
     issuing,
     keys,
     local,
     look,
     move,
     operate,
+    pausing,
     watch,
 )
 
@@ -67,6 +69,11 @@ app.command()(operate.resume)
 app.command()(operate.halts)
 app.command()(doctor.doctor)
 app.command(epilog=deploying.EXAMPLES)(deploying.deploy)
+app.command("pause-all", epilog=pausing.PAUSE_EXAMPLES)(pausing.pause_all)
+app.command("pauses")(pausing.pauses)
+app.command("confirm-pause", epilog=pausing.CONFIRM_EXAMPLES)(pausing.confirm_pause)
+app.command("unpause", epilog=pausing.UNPAUSE_EXAMPLES)(pausing.unpause)
 app.command("key")(keys.show_key)
+app.add_typer(guarding.app, name="guard")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(audit.app, name="audit")

@@ -4,11 +4,12 @@ Each family's API hangs below one address; only Tron's may name a second one, of
 interface, which java-tron serves on another port: `http://full:8090#solidity=http://solid:8091`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from xstock_chains.families import Family
+from xstock_chains.registry import Registry
 from xstock_cli.exits import UsageProblem
 
 SOLIDITY_MARK: Final = "#solidity="
@@ -38,6 +39,25 @@ def check_nodes(option: str, urls: Sequence[str], family: Family) -> None:
             remedy = "give every node once: two votes of one node are one opinion"
             raise UsageProblem(option, ",".join(urls), remedy)
         seen |= parts
+
+
+def named_nodes(
+    given: Sequence[str], known: Mapping[str, Sequence[str]], registry: Registry
+) -> dict[str, Sequence[str]]:
+    """chain -> its nodes: those given as CHAIN=URL, else those known. Raises UsageProblem for a
+    chain that the registry does not have, and where one node would speak twice."""
+    names = [entry.name for entry in registry.chains]
+    found: dict[str, list[str]] = {}
+    for text in given:
+        chain, _, url = text.partition("=")
+        if chain not in names:
+            remedy = f"write CHAIN=URL; the registry's chains are {', '.join(names)}"
+            raise UsageProblem("--node", text, remedy)
+        found.setdefault(chain, []).append(url)
+    nodes = {name: found.get(name) or list(known.get(name, ())) for name in names}
+    for entry in registry.chains:
+        check_nodes("--node", nodes[entry.name], entry.family)
+    return dict(nodes)
 
 
 def _parts(url: str) -> list[str]:

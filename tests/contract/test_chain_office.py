@@ -109,7 +109,7 @@ async def is_paused(chain: GovernedChain) -> bool:
 
 
 async def rotated(
-    chain: GovernedChain, new: GuardSet, who: str = "admin", *, dry_run: bool = False
+    chain: GovernedChain, new: GuardSet, who: str | None = "admin", *, dry_run: bool = False
 ) -> list[AdminAct]:
     """One run of the rotation while blocks come."""
     keys = [chain.key_file(guard) for guard in QUORUM]
@@ -347,7 +347,7 @@ async def test_rotation__dry_run__plans_and_sends_nothing(chain: GovernedChain) 
     planned = await rotated(chain, new, dry_run=True)
     assert planned
     assert set(states(planned)) == {StepState.PLANNED}
-    again = await rotated(chain, new, dry_run=True)
+    again = await rotated(chain, new, None, dry_run=True)
     assert [(act.name, act.state) for act in again] == [(act.name, act.state) for act in planned]
     assert (await chain.office(None).guard_set()).epoch == new.epoch - 1
 

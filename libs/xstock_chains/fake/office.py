@@ -165,7 +165,8 @@ class FakeOffice:
             yield AdminAct("rotate guards", StepState.ALREADY, f"epoch {current.epoch}")
             return
         state, number, now = await self._look()
-        key = self._admin("rotate guards", state, number)
+        if self._key is not None or not dry_run:
+            self._admin("rotate guards", state, number)
         wanted = FakeGuardSet(new.epoch, new.threshold, frozenset(new.identities))
         proposal = guards_proposal(current.epoch, wanted)
         ready = self._ready(proposal, state, number, now)
@@ -174,7 +175,9 @@ class FakeOffice:
         elif dry_run:
             yield AdminAct("propose guards", StepState.PLANNED)
         else:
-            yield await self._act("propose guards", key, ProposeCall(proposal))
+            yield await self._act(
+                "propose guards", self._mine("propose guards"), ProposeCall(proposal)
+            )
             state, number, now = await self._look()
             ready = state.ready_at.get(proposal, number)
         if dry_run and now >= ready:
@@ -182,7 +185,9 @@ class FakeOffice:
         elif now < ready:
             yield AdminAct("rotate guards", StepState.WAITING, f"from {moment(ready)}", "", ready)
         else:
-            yield await self._act("rotate guards", key, ReplaceGuardsCall(wanted))
+            yield await self._act(
+                "rotate guards", self._mine("rotate guards"), ReplaceGuardsCall(wanted)
+            )
 
     # ------------------------------------------------------------------ looking and acting
 

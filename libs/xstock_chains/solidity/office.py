@@ -238,12 +238,13 @@ class ContractOffice(Generic[K]):
         if not rotation_needed(current, new, guards_max=GUARDS_MAX, shown=self._desk.show):
             yield AdminAct("rotate guards", StepState.ALREADY, f"epoch {current.epoch}")
             return
-        key = await self._admin("rotate guards")
-        async for act in self._rotate(key, current, new, dry_run=dry_run):
+        if self._key is not None or not dry_run:
+            await self._admin("rotate guards")
+        async for act in self._rotate(current, new, dry_run=dry_run):
             yield act
 
     async def _rotate(
-        self, key: K, current: GuardSet, new: GuardSet, *, dry_run: bool
+        self, current: GuardSet, new: GuardSet, *, dry_run: bool
     ) -> AsyncIterator[AdminAct]:
         guards = encode(["address[]", "uint8"], [list(new.identities), new.threshold])
         proposal = keccak256(
@@ -263,7 +264,9 @@ class ContractOffice(Generic[K]):
             return
         else:
             data = selector("proposeGuards(address[],uint8)") + guards
-            tx = await self._desk.send("propose guards", key, self._bridge, data)
+            tx = await self._desk.send(
+                "propose guards", self._mine("propose guards"), self._bridge, data
+            )
             ready = await self._ready_at(proposal, now)
             yield AdminAct("propose guards", StepState.DONE, "", tx)
         if now < ready:
@@ -273,7 +276,7 @@ class ContractOffice(Generic[K]):
             yield AdminAct("rotate guards", StepState.PLANNED, "the delay is over")
             return
         data = selector("rotateGuards(address[],uint8)") + guards
-        tx = await self._desk.send("rotate guards", key, self._bridge, data)
+        tx = await self._desk.send("rotate guards", self._mine("rotate guards"), self._bridge, data)
         yield AdminAct("rotate guards", StepState.DONE, f"epoch {new.epoch}", tx)
 
     # ------------------------------------------------------------------ asking
