@@ -135,6 +135,9 @@ class GovernedChain(ChainUnderTest, Protocol):
     pause_ends: bool
     """Whether a pause by one key ends by itself."""
 
+    lifts: str
+    """Whose key lifts a pause: "admin", or where there is no delay "agent"."""
+
     def key_file(self, who: str) -> Path:
         """The file with this one's key."""
         ...

@@ -76,6 +76,7 @@ class FakeUnderTest:
     delay_seconds = DELAY_SECONDS
     redeems_while_paused = True
     pause_ends = True
+    lifts = "admin"
 
     def __init__(self, domain: Domain, *, nodes: int = 1, folder: Path | None = None) -> None:
         self.folder = folder

@@ -230,13 +230,13 @@ async def test_confirm_pause__by_fewer_than_m_guards__waits_and_by_m_has_no_end(
     assert await is_paused(chain)
 
 
-async def test_unpause__by_the_admin__waits_for_the_delay_and_lets_the_chain_go(
+async def test_unpause__by_who_may__waits_for_the_delay_and_lets_the_chain_go(
     chain: GovernedChain,
 ) -> None:
     await pause(chain)
     async with chain.blocks_coming():
-        first = await chain.office("admin").unpause()
-        early = await chain.office("admin").unpause()
+        first = await chain.office(chain.lifts).unpause()
+        early = await chain.office(chain.lifts).unpause()
     if chain.delay_seconds:
         assert {StepState.WAITING} == set(states(first)) & {StepState.WAITING, StepState.DONE}
         assert all(act.until for act in first if act.state is StepState.WAITING)
@@ -244,10 +244,10 @@ async def test_unpause__by_the_admin__waits_for_the_delay_and_lets_the_chain_go(
         assert states(early) == states(first)
         await chain.pass_time(chain.delay_seconds + 60)
         async with chain.blocks_coming():
-            await chain.office("admin").unpause()
+            await chain.office(chain.lifts).unpause()
     assert not await is_paused(chain)
     async with chain.blocks_coming():
-        assert set(states(await chain.office("admin").unpause())) == {StepState.ALREADY}
+        assert set(states(await chain.office(chain.lifts).unpause())) == {StepState.ALREADY}
     assert await done(chain, item(1, chain.recipient, chain.asset)) is ExecutionState.RELEASED
 
 

@@ -91,6 +91,7 @@ class TronUnderTest:
     delay_seconds = 600
     redeems_while_paused = True
     pause_ends = True
+    lifts = "admin"
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world
