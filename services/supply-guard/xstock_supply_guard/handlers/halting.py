@@ -66,8 +66,8 @@ async def halt(
 
     Raises InvalidMessage for a reason or request id that says nothing.
     """
-    _check_words("reason", reason)
-    _check_words("request_id", request_id)
+    check_words("reason", reason)
+    check_words("request_id", request_id)
     halt_id = sha256(f"{by}|{request_id}".encode()).hexdigest()[:32]
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
@@ -82,7 +82,7 @@ async def halt(
 
 async def resume(desk: Desk, *, halt_id: str, by: str, reason: str) -> tuple[bool, str]:
     """(cleared, what is missing). Raises InvalidMessage for a halt that is not in force."""
-    _check_words("reason", reason)
+    check_words("reason", reason)
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
         found = next((one for one in await unit.halts() if one.id == halt_id), None)
@@ -126,6 +126,7 @@ async def reconcile_red(desk: Desk, unit: GuardReads, asset: AssetId | None) -> 
     for executed in await unit.unmatched():
         if asset in (None, executed.fact.asset):
             red.append(f"release {executed.fact.nonce.hex()} has no burn")
+    red.extend(f"the database was edited: {what}" for what in await unit.balances_off())
     return red
 
 
@@ -137,10 +138,11 @@ def excess(reading: BelievedSupply) -> int:
     return int(reading.units * 10**-scale - reading.ledger)
 
 
-def _check_words(field: str, value: str) -> None:
-    if not 1 <= len(value.strip()) <= _REASON_CHARACTERS_MAX:
+def check_words(field: str, value: str, longest: int = _REASON_CHARACTERS_MAX) -> None:
+    """Raise InvalidMessage for a text that says nothing or too much."""
+    if not 1 <= len(value.strip()) <= longest or len(value) > longest:
         raise InvalidMessage(
             "FIELD_INVALID",
-            f"{field}: {value[:40]!r} is not valid; give 1 to {_REASON_CHARACTERS_MAX} characters",
+            f"{field}: {value[:40]!r} is not valid; give 1 to {longest} characters",
             {"field": field},
         )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from xstock_core.ids import Domain
 from xstock_core.signing import PERMIT_SECONDS_MAX
+from xstock_supply_guard.handlers.bookcheck import check_books
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import Origin, Scan
@@ -20,9 +21,13 @@ from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 
 async def begin(desk: Desk) -> Origin:
-    """At the start of a process: note the database, so that a wait begins now. Raises Fatal FENCED,
-    Transient."""
+    """At the start of a process: check the books, and note the database, so that a wait begins now.
+
+    Books that were edited latch a halt of everything. Raises Fatal FENCED, Transient.
+    """
     async with desk.store.write() as unit:
+        # SECURITY: books that somebody edited must never be what a cap is measured against.
+        await check_books(unit, desk.clock.unix_ms())
         return await settle_origin(desk, unit)
 
 
