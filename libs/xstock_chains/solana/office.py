@@ -157,7 +157,7 @@ class SolanaOffice:
     def _may_not(self, tokens: Sequence[_Token], verb: str) -> InvalidMessage:
         key = "nobody" if self._signer is None else show(self._signer.identity)
         who = sorted({show(one.mint.pauser) for one in tokens if one.mint.pauser is not None})
-        authority = f"the mints' pause authority {', '.join(who) or 'which nobody has'}"
+        authority = f"the agent, the mints' pause authority ({', '.join(who) or 'nobody'})"
         return key_may_not(verb, key, authority)
 
     async def _send_pauses(

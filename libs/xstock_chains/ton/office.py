@@ -7,7 +7,7 @@ how far that came, so an act may be stopped anywhere and run again. A wallet sen
 at once, one send after another.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,32 @@ class _Desk:
         return GuardSet(self.state.guards, self.state.threshold, self.state.epoch)
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What the admin changes behind the delay: its two steps by name, and the action's cell."""
+
+    propose: str
+    apply: str
+    cell: Callable[[_Desk], Cell]
+
+    def ready_at(self, one: _Desk, now: int) -> int:
+        """When it may be applied; 0: not proposed, or so long ago that the proposal died."""
+        ready = one.state.proposals.get(int.from_bytes(self.cell(one).hash, "big"), 0)
+        return 0 if now > ready + PROPOSAL_SECONDS_MAX else ready
+
+
+_UNPAUSE: Final = _Change(
+    "propose unpause", "unpause", lambda one: unpause_action(one.state.pause_count)
+)
+
+
+def _rotation(new: GuardSet) -> _Change:
+    def cell(one: _Desk) -> Cell:
+        return guards_action(one.state.epoch, new.threshold, new.identities)
+
+    return _Change("propose guards", "rotate guards", cell)
+
+
 class TonOffice:
     """`ChainOffice` over one node; without a key it only looks."""
 
@@ -104,6 +130,7 @@ class TonOffice:
         self.chain = chain
         self._api = api
         self._signer = signer
+        self._clock = clock
         self._purse = None if signer is None else Purse(chain.domain, api, signer, clock)
 
     async def aclose(self) -> None:
@@ -173,11 +200,12 @@ class TonOffice:
     async def confirm_pause(
         self, guard_keys: Sequence[Path], assets: Sequence[AssetId] | None = None
     ) -> Sequence[AdminAct]:
-        """M guards' signatures in one message per minter, sent by any wallet with coins; it pauses
-        a minter that is not paused."""
-        keys = [LocalSigner.from_file(path) for path in guard_keys]
+        """M guards' signatures in one message per minter; it pauses a minter that is not paused.
+        The office's wallet sends and pays, or without a key the first guard's."""
+        keys = {key.identity: key for key in map(LocalSigner.from_file, guard_keys)}
         head, desks = await self._desks(assets)
-        self._hand("confirm pause")
+        purse = self._purse or self._purse_of(keys)
+        _check_voters(desks, keys)
         acts: dict[str, AdminAct] = {}
         bodies: list[tuple[_Desk, Cell]] = []
         for one in desks:
@@ -185,13 +213,24 @@ class TonOffice:
             if one.state.paused_until == UNTIL_LIFTED:
                 acts[name] = _lasting(name, StepState.ALREADY, UNTIL_LIFTED)
                 continue
-            signers = _voters(one, keys)
+            ours = [keys[guard] for guard in one.state.guards if guard in keys]
+            if len(ours) < one.state.threshold:
+                detail = f"{len(ours)} of {one.state.threshold} guards' keys; give more of them"
+                acts[name] = AdminAct(name, StepState.WAITING, detail)
+                continue
+            signers = ours[: one.state.threshold]
             body = await self._signed(CONFIRM_PAUSE, one, signers, head.time + _PERMIT_SECONDS)
             bodies.append((one, body))
             acts[name] = AdminAct(name, StepState.PLANNED)
-        for act, _ in await self._send_all("confirm pause", bodies):
+        for act, _ in await self._send_all("confirm pause", bodies, purse):
             acts[act.name] = _lasting(act.name, act.state, UNTIL_LIFTED, act.tx)
         return list(acts.values())
+
+    def _purse_of(self, keys: Mapping[bytes, LocalSigner]) -> Purse | None:
+        """The first guard's wallet."""
+        for key in keys.values():
+            return Purse(self.chain.domain, self._api, key, self._clock)
+        return None
 
     async def _signed(
         self, op: int, one: _Desk, keys: Sequence[LocalSigner], deadline: int
@@ -214,8 +253,7 @@ class TonOffice:
         head, desks = await self._desks(assets)
         paused = [one for one in desks if one.paused(head.time)]
         self._require_admin("unpause", paused)
-        changes = {one.symbol: unpause_action(one.state.pause_count) for one in paused}
-        _, lifted = await self._change("unpause", paused, changes, head.time)
+        _, lifted = await self._change(_UNPAUSE, paused, head.time)
         by_name = {act.name: act for act in lifted}
         names = [f"unpause {one.symbol}" for one in desks]
         return [by_name.get(n) or AdminAct(n, StepState.ALREADY, "not paused") for n in names]
@@ -255,45 +293,44 @@ class TonOffice:
                 yield AdminAct(f"rotate guards {one.symbol}", StepState.ALREADY, detail)
         if not left:
             return
-        if not dry_run:
-            self._require_admin("rotate guards", left)
-        changes = {
-            one.symbol: guards_action(one.state.epoch, new.threshold, new.identities)
-            for one in left
-        }
+        change = _rotation(new)
         if dry_run:
-            for act in _planned("rotate guards", left, changes, head.time):
+            for act in _planned(change, left, head.time):
                 yield act
             return
-        proposed, applied = await self._change("rotate guards", left, changes, head.time)
+        self._require_admin(change.apply, left)
+        proposed, applied = await self._change(change, left, head.time)
         for act in [*proposed, *applied]:
             yield act
 
     # ------------------------------------------------------------------ delayed changes
 
     async def _change(
-        self, act: str, desks: Sequence[_Desk], changes: Mapping[str, Cell], now: int
+        self, act: _Change, desks: Sequence[_Desk], now: int
     ) -> tuple[list[AdminAct], list[AdminAct]]:
-        """(proposals made, what each change came to): propose what is not proposed, apply what is
+        """(proposals, what each change came to): propose what is not proposed, apply what is
         ready, name what waits until when."""
-        ready = {one.symbol: _ready_at(one, changes[one.symbol], now) for one in desks}
+        ready = {one.symbol: act.ready_at(one, now) for one in desks}
         fresh = [one for one in desks if not ready[one.symbol]]
-        bodies = [(one, change_body(PROPOSE, changes[one.symbol])) for one in fresh]
-        sent = await self._send_all(f"propose {act}", bodies)
+        bodies = [(one, change_body(PROPOSE, act.cell(one))) for one in fresh]
+        sent = await self._send_all(act.propose, bodies)
+        proposed = {told.name: told for told, _ in sent}
         for one, (_, reached) in zip(fresh, sent, strict=True):
             ready[one.symbol] = reached.tx.time + one.state.delay_seconds
         now = (await self._head()).time if sent else now
         due = [one for one in desks if ready[one.symbol] <= now]
-        bodies = [(one, change_body(APPLY, changes[one.symbol])) for one in due]
-        done = [one for one, _ in await self._send_all(act, bodies)]
-        proposed = {one.symbol: told for one, (told, _) in zip(fresh, sent, strict=True)}
+        bodies = [(one, change_body(APPLY, act.cell(one))) for one in due]
+        applied = {told.name: told for told, _ in await self._send_all(act.apply, bodies)}
+        proposals, ends = [], []
         for one in desks:
-            if one not in due:
-                until = ready[one.symbol]
-                detail = f"proposed; from {moment(until)}"
-                tx = proposed[one.symbol].tx if one.symbol in proposed else ""
-                done.append(AdminAct(f"{act} {one.symbol}", StepState.WAITING, detail, tx, until))
-        return list(proposed.values()), done
+            name, until = f"{act.propose} {one.symbol}", ready[one.symbol]
+            told = proposed.get(name) or AdminAct(name, StepState.ALREADY)
+            proposals.append(told)
+            name = f"{act.apply} {one.symbol}"
+            detail = f"proposed; from {moment(until)}"
+            waits = AdminAct(name, StepState.WAITING, detail, told.tx, until)
+            ends.append(applied.get(name) or waits)
+        return proposals, ends
 
     def _require_admin(self, act: str, desks: Sequence[_Desk]) -> None:
         for one in desks:
@@ -305,7 +342,7 @@ class TonOffice:
     # ------------------------------------------------------------------ sending
 
     async def _send_all(
-        self, act: str, bodies: Sequence[tuple[_Desk, Cell]]
+        self, act: str, bodies: Sequence[tuple[_Desk, Cell]], purse: Purse | None = None
     ) -> list[tuple[AdminAct, Reached]]:
         """Each act with the minter's transaction. What one minter refuses does not keep the next
         from being asked: the first refusal is raised at the end, told with what was done."""
@@ -314,7 +351,7 @@ class TonOffice:
         for at in range(0, len(bodies), V4_MESSAGES_MAX):
             part = bodies[at : at + V4_MESSAGES_MAX]
             try:
-                found = await self._send(act, part)
+                found = await self._send(act, part, purse or self._purse)
             except ServiceError as error:  # the wallet's next place is unknown now
                 failed.append(error)
                 break
@@ -332,9 +369,10 @@ class TonOffice:
             raise type(failed[0])(failed[0].code, text, failed[0].metadata)
         return done
 
-    async def _send(self, act: str, part: Sequence[tuple[_Desk, Cell]]) -> list[Reached]:
+    async def _send(
+        self, act: str, part: Sequence[tuple[_Desk, Cell]], purse: Purse | None
+    ) -> list[Reached]:
         """One send of the wallet, followed to every minter; raises Transient without coins."""
-        purse = self._purse
         if purse is None:
             raise key_missing(act)
         await self._check_funds(purse, len(part))
@@ -390,16 +428,13 @@ class TonOffice:
         return head, desks
 
 
-def _voters(one: _Desk, keys: Sequence[LocalSigner]) -> list[LocalSigner]:
-    """Just enough of the minter's guards, in its order; raises InvalidMessage KEY_MAY_NOT."""
-    given = {key.identity: key for key in keys}
-    ours = [given[guard] for guard in one.state.guards if guard in given]
-    if len(ours) < one.state.threshold:
-        shown = ", ".join(key.hex() for key in given) or "nobody"
-        missing = ", ".join(guard.hex() for guard in one.state.guards if guard not in given)
-        who = f"{one.state.threshold} guards, {len(ours)} are here; missing: {missing}"
-        raise key_may_not("confirm pause", shown, who)
-    return ours[: one.state.threshold]
+def _check_voters(desks: Sequence[_Desk], keys: Mapping[bytes, LocalSigner]) -> None:
+    """A key that is no guard's is a mistake to tell, not to leave out in silence."""
+    guards = {guard for one in desks for guard in one.state.guards}
+    for key in keys:
+        if key not in guards:
+            who = f"guards of this chain ({', '.join(sorted(guard.hex() for guard in guards))})"
+            raise key_may_not("confirm pause", key.hex(), who)
 
 
 def _refusal(name: str, reached: Reached) -> InvalidMessage | None:
@@ -412,23 +447,15 @@ def _refusal(name: str, reached: Reached) -> InvalidMessage | None:
     return act_refused(name, f"exit code {code}: {_EXIT_CODES.get(code or 0, 'see errors.tolk')}")
 
 
-def _ready_at(one: _Desk, action: Cell, now: int) -> int:
-    """When the change may be applied; 0 if it is not proposed, or was so long ago that it died."""
-    ready = one.state.proposals.get(int.from_bytes(action.hash, "big"), 0)
-    return 0 if now > ready + PROPOSAL_SECONDS_MAX else ready
-
-
-def _planned(
-    act: str, desks: Sequence[_Desk], changes: Mapping[str, Cell], now: int
-) -> list[AdminAct]:
+def _planned(act: _Change, desks: Sequence[_Desk], now: int) -> list[AdminAct]:
     acts = []
     for one in desks:
-        ready = _ready_at(one, changes[one.symbol], now)
+        ready = act.ready_at(one, now)
         detail = f"proposed; from {moment(ready)}" if ready else ""
         if not ready:
-            acts.append(AdminAct(f"propose {act} {one.symbol}", StepState.PLANNED))
+            acts.append(AdminAct(f"{act.propose} {one.symbol}", StepState.PLANNED))
             detail = f"{one.state.delay_seconds} seconds after that"
-        acts.append(AdminAct(f"{act} {one.symbol}", StepState.PLANNED, detail))
+        acts.append(AdminAct(f"{act.apply} {one.symbol}", StepState.PLANNED, detail))
     return acts
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.chains.ton.world import DEPLOYER, GUARDS, TSLA, Chains, World, asset_of
 from xstock_chains.ports import AdminAct, GuardSet, PauseState, StepState
 from xstock_chains.ton.address import show_wallet
+from xstock_chains.ton.messages import CONFIRM_PAUSE
 from xstock_chains.ton.office import (
     PAUSE_COOLDOWN_SECONDS,
     PAUSE_SECONDS,
@@ -101,7 +102,7 @@ async def test_pause__five_minters_by_the_agent__all_stop_for_a_day(running: Cha
     assert told == [
         PauseState(m.asset.asset, True, a.until)
         for m, a in zip(world.chain.minters, acts, strict=True)
-    ]  # noqa: E501
+    ]
     before = (await world.devnet("state"))["transactions"]
     assert states(await office.pause()) == [StepState.ALREADY] * 5
     assert (await world.devnet("state"))["transactions"] == before
@@ -170,28 +171,13 @@ async def test_pause__strangers_key__is_refused_and_says_who_may(running: Chains
         await office_of(world, world.agent).pause([AssetId(b"\x05" * 32)])
 
 
-async def test_pause__the_agents_wallet_is_empty__says_who_needs_coins(
-    running: Chains, monkeypatch: pytest.MonkeyPatch
+async def test_pause__the_wallet_is_empty__says_who_needs_coins(
+    running: Chains, tmp_path: Path
 ) -> None:
     world = await world_of(running)
-    office = office_of(world, STRANGER)
-    monkeypatch.setattr(office, "_pause_refusal", lambda *_: None)
-    monkeypatch.setattr("xstock_chains.ton.office.PAUSE", 0x78730005)
-    desk = (await office._desks())[1][0]
+    keys = key_files(tmp_path, [21, 22])
     with pytest.raises(Transient, match="SENDER_UNFUNDED") as refusal:
-        await office._send(
-            "pause",
-            [
-                (
-                    desk,
-                    await office._pause(
-                        replace(desk, state=replace(desk.state, agent=STRANGER.holder_wallet)),
-                        STRANGER,
-                        0,
-                    ),
-                )
-            ],
-        )  # noqa: E501
+        await office_of(world, STRANGER).confirm_pause(keys)
     assert show_wallet(STRANGER.holder_wallet) in refusal.value.message
 
 
@@ -229,15 +215,41 @@ async def test_confirm_pause__by_m_guards__lasts_until_the_admin_lifts_it(
     assert states(await admin.unpause()) == [StepState.ALREADY] * 2
 
 
-@pytest.mark.parametrize("numbers", [[21], [21, 21], [21, 24], []])
-async def test_confirm_pause__too_few_guards__is_refused_before_anything_is_sent(
+@pytest.mark.parametrize("numbers", [[21], [21, 21], []])
+async def test_confirm_pause__too_few_guards__waits_for_more_and_sends_nothing(
     running: Chains, tmp_path: Path, numbers: list[int]
 ) -> None:
-    """INV-12: one guard, twice or beside a stranger, is one guard."""
+    """INV-12: one guard's key, twice, is one guard's."""
     world = await world_of(running)
+    office = office_of(world, world.agent)
+    (act,) = await office.confirm_pause(key_files(tmp_path, numbers))
+    assert act.state is StepState.WAITING
     with pytest.raises(InvalidMessage, match="KEY_MAY_NOT"):
-        await office_of(world, world.agent).confirm_pause(key_files(tmp_path, numbers))
+        await office.confirm_pause(key_files(tmp_path, [*numbers, 24]))
     assert await paused_until(world) == 0
+
+
+async def test_confirm_pause__one_signature_sent_all_the_same__the_contract_refuses(
+    running: Chains,
+) -> None:
+    """INV-12, our own count taken out: the minter's is the one that holds."""
+    world = await world_of(running)
+    office = office_of(world, world.agent)
+    head, desks = await office._desks()
+    body = await office._signed(CONFIRM_PAUSE, desks[0], GUARDS[:1], head.time + 600)
+    with pytest.raises(InvalidMessage, match=r"ACT_REFUSED.*213"):
+        await office._send_all("confirm pause", [(desks[0], body)])
+    assert await paused_until(world) == 0
+
+
+async def test_confirm_pause__without_an_office_key__a_guards_wallet_sends(
+    running: Chains, tmp_path: Path
+) -> None:
+    world = await world_of(running)
+    acts = await office_of(world, None).confirm_pause(key_files(tmp_path, [22, 23]))
+    assert states(acts) == [StepState.DONE]
+    with pytest.raises(InvalidMessage, match="KEY_MAY_NOT"):
+        await office_of(world, None).unpause()
 
 
 async def test_unpause__a_pause_came_after_the_proposal__is_proposed_anew(
@@ -282,16 +294,18 @@ async def test_rotation__proposed_waited_applied__only_the_new_guards_count(
     first = await acts_of(office, NEW)
     assert states(first) == [StepState.DONE] * 2 + [StepState.WAITING] * 2
     again = await acts_of(office, NEW)
-    assert states(again) == [StepState.WAITING] * 2
-    assert [act.until for act in again] == [act.until for act in first[2:]]
+    assert states(again) == [StepState.ALREADY] * 2 + [StepState.WAITING] * 2
+    assert [act.until for act in again] == [act.until for act in first]
     await world.devnet("warp", seconds=DELAY)
     await world.devnet("mine", blocks=2)
-    assert states(await acts_of(office, NEW)) == [StepState.DONE] * 2
+    assert states(await acts_of(office, NEW)) == [StepState.ALREADY] * 2 + [StepState.DONE] * 2
     assert await office.guard_set() == NEW
     assert await world.writer.guard_epoch() == 2
     assert states(await acts_of(office, NEW)) == [StepState.ALREADY] * 2
     with pytest.raises(InvalidMessage, match="KEY_MAY_NOT"):
         await office.confirm_pause(key_files(tmp_path, [21, 22, 23]))
+    few = await office.confirm_pause(key_files(tmp_path, [22, 23]))
+    assert states(few) == [StepState.WAITING] * 2
 
 
 async def test_rotation__one_minter_moved_before__goes_on_with_the_other(running: Chains) -> None:

@@ -55,6 +55,8 @@ SHARE = 10**8
 TON = 10**9
 GLOBAL_ID = -239
 FINAL_BLOCKS = 12
+BLOCK_MS = 40
+"""While a test lets the chain make blocks by itself."""
 TRACE_BLOCKS = 7
 """Blocks in which an external message has had all its effects, and its first is not final."""
 TSLA = asset_id("TSLAx", keccak256)
@@ -453,7 +455,9 @@ def text_of(hash_: bytes) -> str:
 @asynccontextmanager
 async def running_chains(folder: Path) -> AsyncIterator[Chains]:
     """A node mined by hand."""
-    async with TonNode(folder, final_blocks=FINAL_BLOCKS, automine=False) as node:
+    async with TonNode(
+        folder, block_ms=BLOCK_MS, final_blocks=FINAL_BLOCKS, automine=False
+    ) as node:
         chains = Chains(node)
         try:
             yield chains
