@@ -260,6 +260,7 @@ class World:
         """Gas money for whoever sends on a chain."""
         names: list[tuple[str, Purpose]] = [
             ("relayer", "relayer"),
+            ("agent", "holder"),
             *((name, "holder") for name in self._holder_names()),
         ]
         await asyncio.gather(
