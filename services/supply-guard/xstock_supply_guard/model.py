@@ -65,6 +65,17 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one asset's releases; amounts in 10^-8 shares."""
+
+    bucket: Bucket | None = None
+    """A full release bucket per destination and per lane; None: only the contracts' own."""
+    delays: tuple[Delay, ...] = ()
+    manual_from: int | None = None
+    """From this amount on a person reviews; None: only what no bucket can hold."""
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyConfig:
     """The limits that this guard applies; amounts in 10^-8 shares."""
 
@@ -86,6 +97,14 @@ class PolicyConfig:
     """An asset whose exposure stays above its cap for longer is halted."""
     bucket: Bucket | None = None
     """A full release bucket per asset and lane; None: only the contracts' own buckets."""
+    delays: tuple[Delay, ...] = ()
+    """Large amounts wait, by size."""
+    manual_from: int | None = None
+    """From this amount on a person reviews; None: only what no bucket can hold."""
+    limits_by_asset: Mapping[AssetId, Limits] = field(default_factory=lambda: MappingProxyType({}))
+    """Assets with limits of their own."""
+    supply_age_seconds_max: int = 0
+    """A chain whose supply was not read for longer holds its assets; 0: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +126,6 @@ class GuardConfig:
     threshold: int = 1
     """M: how many guards must sign an opening."""
     policy: PolicyConfig = PolicyConfig()
-    openings: Mapping[tuple[AssetId, Domain], Opening] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
     page_limit: int = 1000
     review_wait_seconds: float = 1.0
     """How long a review waits for the scanner to reach a burn it has not seen."""
@@ -247,6 +263,16 @@ class VoidPaper:
 
     asset: AssetId
     order_number: int
+    statement: SignedStatement
+
+
+@dataclass(frozen=True, slots=True)
+class CancelPaper:
+    """A holder's request to cancel, parsed from its paper; the statement's key id is the signer's
+    public key in hexadecimal, `expires` in Unix seconds."""
+
+    transfer_id: TransferId
+    expires: int
     statement: SignedStatement
 
 
@@ -419,7 +445,8 @@ class LedgerAt:
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """A batch to sign; the guard rebuilds its bytes itself. `voids` permit CANCELs of orders."""
+    """A batch to sign; the guard rebuilds its bytes itself. `voids` permit CANCELs of orders,
+    `cancels` those of transfers."""
 
     destination: Domain
     bridge: Address32
@@ -429,6 +456,7 @@ class SignRequest:
     voids: tuple[VoidPaper, ...] = ()
     terms: bytes = b""
     """What the destination's family has a permit say besides."""
+    cancels: tuple[CancelPaper, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,14 +528,11 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one asset's releases; amounts in 10^-8 shares."""
+class Screened:
+    """What a screening list says about some addresses; `sequence` is the list's own."""
 
-    bucket: Bucket | None = None
-    """A full release bucket per destination and per lane; None: only the contracts' own."""
-    delays: tuple[Delay, ...] = ()
-    manual_from: int | None = None
-    """From this amount on a person reviews; None: only what no bucket can hold."""
+    sequence: int
+    listed: Mapping[Address32, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from xstock_core.bucket import Bucket, BucketKey
-from xstock_core.ids import AssetId, Domain, TransferId
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.ledger import Account, Entry, EntryId, EntryKind
 from xstock_core.observation import BlockRef, BurnFinal, Observation, ObservationId, OrphanBurn
 from xstock_core.release import ExecutionKey, ReleaseBatch
@@ -40,6 +40,7 @@ from xstock_supply_guard.model import (
     RedemptionState,
     Ruling,
     Scan,
+    Screened,
     SupplyStep,
     Waiter,
 )
@@ -198,14 +199,18 @@ class GuardReads(Protocol):
         """Proposals not executed, and those made after `since_ms`; newest first."""
         ...
 
-    async def executed_proposals(
+    async def decisions(
         self, kind: ProposalKind, subjects: Collection[bytes]
-    ) -> Mapping[bytes, Proposal]:
-        """Per subject the last proposal of this kind that was executed."""
+    ) -> Sequence[Proposal]:
+        """The executed proposals of this kind about these subjects, oldest first."""
         ...
 
     async def approved(self, kind: ProposalKind, subjects: Collection[bytes]) -> set[bytes]:
         """Those of `subjects` with an executed proposal of this kind."""
+        ...
+
+    async def pause(self, pause_id: str) -> Pause | None:
+        """A pause by its id, in force or not."""
         ...
 
     async def pauses(self, now: int) -> Sequence[Pause]:
@@ -444,6 +449,15 @@ class SignatureCheck(Protocol):
 
     def __call__(self, public_key: bytes, digest: bytes, signature: bytes) -> bool:
         """True only for a valid signature."""
+        ...
+
+
+class ScreeningProvider(Protocol):
+    """Who must not receive or send."""
+
+    async def listed(self, addresses: Collection[Address32]) -> Screened:
+        """Those of `addresses` that are listed, with the reason. Raises Transient when nothing can
+        be said: no list, an expired one, or one that a stranger signed."""
         ...
 
 

@@ -21,6 +21,7 @@ from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.books import AssetBook, ChainBook
 from xstock_supply_guard.model import (
     Alarm,
+    CancelPaper,
     Halt,
     OrderPaper,
     PermitItem,
@@ -43,6 +44,7 @@ from xstock_wire.v1 import (
 ATTESTATION = "attestation"
 ISSUE_ORDER = "issue-order"
 ISSUE_VOID = "issue-void"
+CANCEL_REQUEST = "cancel-request"
 REDEMPTION_REJECTION = "redemption-rejection"
 _PAID_MAX = 100
 _PAPER_BYTES_MAX = 4096
@@ -156,6 +158,14 @@ def void_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> VoidPape
     return VoidPaper(asset, paper.order_number, statement)
 
 
+def cancel_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> CancelPaper:
+    """A holder's request to cancel; raises InvalidMessage."""
+    statement = statement_from_wire(wire, CANCEL_REQUEST, deployment_id)
+    paper = _checked("request", lambda: _parsed(papers_pb2.CancelRequest, statement.paper))
+    transfer_id = _checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
+    return CancelPaper(transfer_id, paper.expires, statement)
+
+
 def attestation_from_wire(
     wire: common_pb2.SignedPaper, deployment_id: str
 ) -> tuple[Attestation, SignedStatement, tuple[TransferId, ...]]:
@@ -229,11 +239,9 @@ def sign_request_from_wire(
 ) -> SignRequest:
     """A batch to sign; raises InvalidMessage naming the field."""
     destination = _checked("destination", lambda: parse_domain(wire.destination))
-    voids = [
-        void_from_wire(item.authority, deployment_id)
-        for item in wire.items
-        if item.HasField("authority")
-    ]
+    papers = [item.authority for item in wire.items if item.HasField("authority")]
+    holders = [paper for paper in papers if paper.kind == CANCEL_REQUEST]
+    voids = [void_from_wire(paper, deployment_id) for paper in papers if paper not in holders]
     return SignRequest(
         destination=destination,
         bridge=_checked("bridge", lambda: parse_address(wire.bridge, destination)),
@@ -242,6 +250,7 @@ def sign_request_from_wire(
         items=tuple(_item_from_wire(item) for item in wire.items),
         voids=tuple(voids),
         terms=wire.terms,
+        cancels=tuple(cancel_from_wire(paper, deployment_id) for paper in holders),
     )
 
 

@@ -1066,7 +1066,7 @@ class TestMultiplier:
         world.mine()
         await world.scan()
         await world.audit(Domain.BNB)
-        assert (await world.sign(message)).refusals[0].reason == "COLLATERAL_STALE"
+        assert (await world.sign(message)).refusals[0].reason == "CORPORATE_ACTION_WINDOW"
         await world.attest(10_000 * SHARE, sequence=2, multiplier=10 * 10**18, epoch=1)
         assert (await world.sign(message)).signature
 

@@ -10,7 +10,6 @@ from xstock_supply_guard.model import (
     AssetConfig,
     ChainConfig,
     GuardConfig,
-    Opening,
     PolicyConfig,
 )
 from xstock_supply_guard.settings import GuardSettings
@@ -48,7 +47,6 @@ def guard_config(registry: Registry, settings: GuardSettings) -> GuardConfig:
         guard_papers={one.id: one.paper_key for one in registry.guards if one.paper_key},
         threshold=registry.threshold,
         policy=_policy(registry),
-        openings=openings(registry, settings),
         page_limit=settings.page_limit,
         review_wait_seconds=settings.review_wait_seconds,
         fresh_key=settings.fresh_key,
@@ -102,19 +100,6 @@ def check_providers(registry: Registry, settings: GuardSettings) -> None:
         if not count // 2 < needed <= count:
             remedy = f"with {count} providers of {name} use {count // 2 + 1} to {count}"
             raise _refused("provider_quorum", needed, remedy)
-
-
-def openings(registry: Registry, settings: GuardSettings) -> dict[tuple[AssetId, Domain], Opening]:
-    """The openings by asset and chain; raises Fatal for what is not registered."""
-    found = {}
-    for symbol, places in settings.openings.items():
-        asset = registry.asset(symbol)
-        for name, one in places.items():
-            if asset.on(name) is None:
-                raise _refused(f"openings.{symbol}", name, "the asset is not deployed there")
-            key = asset.id, registry.chain(name).domain
-            found[key] = Opening(one.shares, one.block, one.residue_units)
-    return found
 
 
 def _policy(registry: Registry) -> PolicyConfig:

@@ -55,18 +55,21 @@ class PeopleMemory:
         ]
         return sorted(found, key=lambda one: (-one.at_ms, one.id))[:limit]
 
-    async def executed_proposals(
+    async def decisions(
         self, kind: ProposalKind, subjects: Collection[bytes]
-    ) -> Mapping[bytes, Proposal]:
+    ) -> Sequence[Proposal]:
         done = sorted(
             (one.executed_ms, one.id, one)
             for one in self.people.proposals.values()
             if one.executed_ms and one.kind is kind and one.subject in subjects
         )
-        return {one.subject: one for _, _, one in done}
+        return [one for _, _, one in done]
 
     async def approved(self, kind: ProposalKind, subjects: Collection[bytes]) -> set[bytes]:
-        return set(await self.executed_proposals(kind, subjects))
+        return {one.subject for one in await self.decisions(kind, subjects)}
+
+    async def pause(self, pause_id: str) -> Pause | None:
+        return self.people.pauses.get(pause_id)
 
     async def pauses(self, now: int) -> Sequence[Pause]:
         found = [

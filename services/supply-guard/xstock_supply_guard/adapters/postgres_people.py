@@ -54,15 +54,15 @@ class PeopleTables:
         found = await self._all(sql, since=since_ms, limit=limit)
         return [rows.proposal_of(row) for row in found]
 
-    async def executed_proposals(
+    async def decisions(
         self, kind: ProposalKind, subjects: Collection[bytes]
-    ) -> Mapping[bytes, Proposal]:
+    ) -> Sequence[Proposal]:
         sql = (
             f"{_PROPOSALS} WHERE kind = :kind AND subject = ANY(CAST(:subjects AS bytea[]))"
             " AND executed_ms > 0 ORDER BY executed_ms, id"
         )
         found = await self._all(sql, kind=kind.value, subjects=list(subjects))
-        return {bytes(row.subject): rows.proposal_of(row) for row in found}
+        return [rows.proposal_of(row) for row in found]
 
     async def approved(self, kind: ProposalKind, subjects: Collection[bytes]) -> set[bytes]:
         sql = (
@@ -71,6 +71,10 @@ class PeopleTables:
         )
         found = await self._all(sql, kind=kind.value, subjects=list(subjects))
         return {bytes(row.subject) for row in found}
+
+    async def pause(self, pause_id: str) -> Pause | None:
+        found = await self._all("SELECT * FROM pause WHERE id = :id", id=pause_id)
+        return rows.pause_of(found[0]) if found else None
 
     async def pauses(self, now: int) -> Sequence[Pause]:
         sql = "SELECT * FROM pause WHERE lifted_ms IS NULL AND until > :now ORDER BY at_ms, id"

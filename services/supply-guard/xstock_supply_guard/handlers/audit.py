@@ -5,18 +5,22 @@ once that block's very hash is final and booked. More than the ledger is an unau
 halts the asset (INV-16); less endangers nobody and is only told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import ChainReader, SupplyReading
 from xstock_core.ids import AssetId, Domain
 from xstock_core.invariants import InvariantId
+from xstock_core.observation import BlockRef
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
-from xstock_supply_guard.model import BelievedSupply
+from xstock_supply_guard.handlers.opening import not_open
+from xstock_supply_guard.model import BelievedSupply, OpeningRecord
+from xstock_supply_guard.ports import GuardUnit
 
+Openings = Mapping[AssetId, OpeningRecord]
 PENDING_MAX = 64
 """Readings that wait for their block to become final; no new one is taken beyond."""
 
@@ -93,18 +97,19 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
     async with desk.store.write() as unit:
         number = reading.block.number
         ledger = await unit.supply_at(auditor.chain, number, auditor.assets)
+        opened = await unit.opened(auditor.assets)
         believed = [
             BelievedSupply(
                 auditor.chain,
                 reading.block,
                 one,
-                ledger.get(one.asset, 0),
-                _residue(desk, one.asset, auditor.chain),
+                ledger.get(one.asset, 0) + _before(opened, one.asset, reading.block),
+                _residue(opened, one.asset, auditor.chain),
             )
             for one in reading.supplies
         ]
         await unit.save_readings(believed)
-        findings = [_finding(one) for one in believed if excess(one) > 0]
+        findings = [_finding(one) for one in await _above(desk, unit, believed)]
         halted = await latch(unit, findings, now_ms, lines)
         if lines:
             await unit.journal(lines, now_ms)
@@ -116,9 +121,27 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
     )
 
 
-def _residue(desk: Desk, asset: AssetId, chain: Domain) -> int:
-    opening = desk.config.openings.get((asset, chain))
-    return opening.residue_units if opening is not None else 0
+async def _above(
+    desk: Desk, unit: GuardUnit, believed: Sequence[BelievedSupply]
+) -> list[BelievedSupply]:
+    """Readings above the books of assets that are open; what was there before them waits."""
+    above = [one for one in believed if excess(one) > 0]
+    if not above:
+        return []
+    closed = await not_open(desk, unit, {one.supply.asset for one in above})
+    return [one for one in above if one.supply.asset not in closed]
+
+
+def _residue(opened: Openings, asset: AssetId, chain: Domain) -> int:
+    record = opened.get(asset)
+    return record.chains[chain].residue_units if record and chain in record.chains else 0
+
+
+def _before(opened: Openings, asset: AssetId, block: BlockRef) -> int:
+    """What an opening booked only later had there all the while."""
+    record = opened.get(asset)
+    opening = record.chains.get(block.chain) if record else None
+    return opening.shares if opening is not None and block.number < opening.booked else 0
 
 
 def _finding(reading: BelievedSupply) -> Finding:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xstock_chains.ports import ReleaseCodec, Signer
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import Domain
 from xstock_runtime.clock import Clock
 from xstock_supply_guard.model import GuardConfig
-from xstock_supply_guard.ports import EpochReader, GuardStore, SignatureCheck
+from xstock_supply_guard.ports import EpochReader, GuardStore, ScreeningProvider, SignatureCheck
 
 
 class Bell:
@@ -64,10 +64,10 @@ class Live:
     bells: Mapping[Domain, Bell]
     caught_up: set[Domain] = field(default_factory=set)
     """Chains that were booked up to their final head at least once since the start."""
-    opened: set[tuple[AssetId, Domain]] = field(default_factory=set)
-    """Openings that are known to be booked."""
     epochs: dict[Domain, int] = field(default_factory=dict)
     """The guard epoch of each destination, as last read; emptied by a change of the guard set."""
+    screening_failed: bool = True
+    """The screening list was not readable when it was last asked for; unknown at the start."""
 
 
 @dataclass(slots=True)
@@ -82,6 +82,8 @@ class Desk:
     codecs: Mapping[Domain, ReleaseCodec]
     signers: Mapping[Domain, Signer]
     epochs: Mapping[Domain, EpochReader]
+    screening: ScreeningProvider | None = None
+    """None: this deployment screens nobody."""
 
     @property
     def now(self) -> int:

@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import Cursor, Page
-from xstock_core.amount import Shares
 from xstock_core.ids import AssetId, Domain
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import (
     Account,
     AccountKind,
+    Balances,
     entries_of,
-    entry_of_opening,
     exposure,
     movements,
     post_all,
@@ -48,7 +47,9 @@ from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.limits import flow_back
 from xstock_supply_guard.handlers.lines import line, order_line
+from xstock_supply_guard.handlers.opening import not_open
 from xstock_supply_guard.handlers.redemptions import paid_before, refunds_of_paid
 from xstock_supply_guard.model import (
     Executed,
@@ -106,7 +107,6 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         if moved != scan:
             await unit.save_scan(moved)
         new = await _new(unit, page.observations)
-        opened = _open_assets(desk, scan, page, draft)
         if new:
             await _gather(unit, new, draft)
         await _close_orders(unit, chain, page.through, draft)
@@ -115,29 +115,8 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         await _write(desk, unit, new, draft)
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
         await unit.journal(draft.lines, now_ms)
-    desk.live.opened |= opened
     _note_live(desk, page, new)
     return Booked(len(new), page.more, page.through, halted, draft.over_cap)
-
-
-def _open_assets(desk: Desk, scan: Scan, page: Page, draft: _Draft) -> set[tuple[AssetId, Domain]]:
-    """Openings of this chain that the page has come to; one entry per asset and chain, ever.
-
-    An opening that is configured late is booked now: earlier blocks were judged without it.
-    """
-    chain, booked = page.through.chain, scan.through.number if scan.through else -1
-    due = set()
-    for (asset, place), opening in desk.config.openings.items():
-        if place is not chain or (asset, place) in desk.live.opened:
-            continue
-        if opening.block > page.through.number:
-            continue
-        at = page.through
-        if opening.block > booked:
-            at = replace(page.through, number=opening.block)
-        draft.entries.append(Posted(entry_of_opening(asset, chain, Shares(opening.shares)), at))
-        due.add((asset, place))
-    return due
 
 
 def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
@@ -351,6 +330,7 @@ async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft:
         await unit.mark_matched(draft.matched)
     if draft.entries:
         await _post_entries(desk, unit, draft)
+        await flow_back(desk, unit, [one for one in new if isinstance(one, BurnFinal)])
     if draft.issues:
         await unit.save_issues(list(draft.issues.values()))
         await advance_sequences(unit, {asset for asset, _ in draft.issues})
@@ -367,10 +347,19 @@ async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:
     blocks = {one.entry.id: one.at for one in draft.entries}
     posted = [Posted(entry, blocks[entry.id]) for entry in fresh]
     await unit.post(posted, supply_steps(balances, posted))
-    draft.findings.extend(findings.overdrawn(after))
+    draft.findings.extend(await _overdrawn(desk, unit, after))
     draft.over_cap = await _carried_above(desk, unit, balances, after)
     if draft.over_cap:
         await note_cover(desk, unit, draft.over_cap, draft.at_ms, draft.lines)
+
+
+async def _overdrawn(desk: Desk, unit: GuardUnit, after: Balances) -> list[Finding]:
+    """INV-05 and its like; what an asset burns before its opening was there before the books."""
+    found = list(findings.overdrawn(after))
+    if not found:
+        return []
+    closed = await not_open(desk, unit, {one.asset for one in found if one.asset})
+    return [one for one in found if one.asset not in closed]
 
 
 async def _carried_above(

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from xstock_core.bucket import BucketKey
 from xstock_core.ids import Address32, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.invariants import InvariantId, InvariantViolation
+from xstock_core.ledger import Balances
 from xstock_core.message import Kind, TransferMessage
-from xstock_core.observation import BurnFinal, CancelFinal
+from xstock_core.observation import BurnFinal
 from xstock_core.policy import POLICIES, Decision, Policy, bucket_keys, decide
-from xstock_core.refund import refund_of
 from xstock_core.refusal import (
     Disposition,
     Granted,
@@ -29,7 +29,6 @@ from xstock_core.release import ExecutionKey, key_of
 from xstock_core.review import (
     AssetView,
     BurnAbsent,
-    Cancelled,
     Claim,
     Context,
     Dissent,
@@ -41,10 +40,22 @@ from xstock_core.review import (
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.belief import knows_bridge
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.flowing import Flows, look_up_flows, refund_evidence
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.limits import buckets_in_force, limits_in_force
 from xstock_supply_guard.handlers.lines import ruling_line
+from xstock_supply_guard.handlers.opening import openness
 from xstock_supply_guard.handlers.papers import issuer_address, order_message, signed_by_issuer
+from xstock_supply_guard.handlers.pausing import pauses_in_force
 from xstock_supply_guard.handlers.post import advance_sequences
+from xstock_supply_guard.handlers.proposals import reviewed
+from xstock_supply_guard.handlers.screening import (
+    Screening,
+    note_screening,
+    screen,
+    settle_screening,
+)
+from xstock_supply_guard.handlers.standing import asset_drift, asset_windows, by_asset
 from xstock_supply_guard.model import (
     AttestationRecord,
     BelievedSupply,
@@ -82,7 +93,7 @@ class _Known:
     scans: Mapping[Domain, Scan]
     burns: Mapping[TransferId, BurnFinal]
     same_key: Mapping[ExecutionKey, BurnFinal]
-    refunded: Mapping[ExecutionKey, BurnFinal]
+    flows: Flows
     executions: Mapping[ExecutionKey, Executed]
 
 
@@ -150,6 +161,7 @@ async def _rule(
     desk: Desk, by_id: Mapping[TransferId, SubmittedClaim], policies: Sequence[Policy]
 ) -> dict[TransferId, Ruling]:
     now_ms = desk.clock.unix_ms()
+    screening = await screen(desk, {key: claim.message for key, claim in by_id.items()})
     async with desk.store.write() as unit:
         records = await unit.claims(by_id.keys())
         # The same claim again gets the same verdict: what was granted stays granted.
@@ -163,7 +175,10 @@ async def _rule(
             return rulings
         known = await _look_up(unit, fresh)
         judged, early = _with_evidence(desk, fresh, known)
-        context = await _context(desk, unit, judged, known)
+        screening = await settle_screening(unit, screening)
+        context = await _context(desk, unit, judged, known, screening)
+        context = await _with_people(unit, context, records)
+        await note_screening(desk, unit, screening)
         decision = decide(context, judged, policies)
         verdicts: dict[TransferId, Verdict] = dict(early)
         verdicts.update(
@@ -179,16 +194,13 @@ async def _look_up(unit: GuardReads, fresh: Mapping[TransferId, SubmittedClaim])
     keys = [key_of(claim.message) for claim in fresh.values()]
     burns = await unit.burns(fresh.keys())
     unknown = [k for k, (i, c) in zip(keys, fresh.items(), strict=True) if i not in burns]
-    refunds = [
-        k for k, c in zip(keys, fresh.values(), strict=True) if c.message.kind is Kind.REFUND
-    ]
-    refunded = await unit.burns_refunded_by(refunds) if refunds else {}
-    cancelled = [key_of(burn.message) for burn in refunded.values()]
+    flows = await look_up_flows(unit, {key: claim.message for key, claim in fresh.items()})
+    cancelled = [key_of(burn.message) for burn in flows.refunded.values()]
     return _Known(
         scans=await unit.scans(),
         burns=burns,
         same_key=await unit.burns_of(unknown) if unknown else {},
-        refunded=refunded,
+        flows=flows,
         executions=await unit.executions([*keys, *cancelled]),
     )
 
@@ -216,8 +228,6 @@ def _early(desk: Desk, claim: SubmittedClaim, missing: Sequence[str]) -> Refused
     # SECURITY: a stranger's order beside a burn would be kept as if the issuer had signed it.
     if claim.order is not None and claim.message.kind is not Kind.ISSUE:
         return refuse(Reason.CONTENT_MISMATCH, order="only an ISSUE has one; leave it out")
-    if claim.message.kind is Kind.REDEEM:
-        return refuse(Reason.ROUTE_CLOSED, redemption="custody pays it out; nothing to release")
     longest = desk.config.policy.order_seconds_max
     if claim.order is not None and claim.order.expires > desk.now + longest:
         return refuse(Reason.DEADLINE_OUT_OF_RANGE, expires=claim.order.expires, longest=longest)
@@ -230,6 +240,8 @@ def _evidence(
     message = claim.message
     if message.kind is Kind.ISSUE:
         return _order_evidence(desk, message, claim.order)
+    if message.kind is Kind.REFUND:
+        return refund_evidence(desk, message, known.flows, known.executions, known.scans)
     chain = desk.config.chains.get(message.source)
     # SECURITY: no block of any chain can make a stranger's bridge one of ours (F08).
     if chain is None or not knows_bridge(chain, message.source_bridge):
@@ -237,8 +249,6 @@ def _evidence(
     scan = known.scans.get(message.source)
     if scan is not None and scan.dissent_since_ms is not None:
         return Dissent(message.source)
-    if message.kind is Kind.REFUND:
-        return _refund_evidence(message, known)
     burn = known.burns.get(transfer_id) or known.same_key.get(key_of(message))
     if burn is not None:
         return burn
@@ -264,35 +274,36 @@ def _orders(judged: Sequence[Claim]) -> dict[TransferId, IssueOrder]:
     }
 
 
-def _refund_evidence(message: TransferMessage, known: _Known) -> Evidence:
-    burn = known.refunded.get(key_of(message))
-    if burn is None:
-        return NotReached(message.source)
-    executed = known.executions.get(key_of(burn.message))
-    if executed is None or not isinstance(executed.fact, CancelFinal):
-        return NotReached(message.source)
-    refund = refund_of(burn.message, message.source_bridge, keccak256)
-    return Cancelled(burn, executed.fact, refund)
-
-
-async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known: _Known) -> Context:
+async def _context(
+    desk: Desk,
+    unit: GuardReads,
+    claims: Sequence[Claim],
+    known: _Known,
+    screening: Screening,
+) -> Context:
     assets = {claim.message.asset for claim in claims}
     keys = {key for claim in claims for key in bucket_keys(claim)}
-    views = await asset_views(desk, unit, assets, _issuers(desk, claims))
+    balances = await unit.balances(assets)
+    views = await asset_views(desk, unit, assets, balances, _issuers(desk, claims))
     executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
     executed |= await _closed_ahead(unit, claims, views)
     halts = await unit.halts()
-    full = desk.config.policy.bucket
-    taken = await unit.buckets(keys) if full is not None else {}
-    queues = await _queues(desk, unit, keys, len(claims)) if full is not None else {}
+    limits = await limits_in_force(desk, unit, assets)
+    buckets = await buckets_in_force(unit, limits, keys, desk.now)
+    queues = await _queues(desk, unit, keys, len(claims)) if buckets else {}
+    paused, until = pauses_in_force(await unit.pauses(desk.now), await unit.readings(assets))
     return Context(
         now=desk.now,
-        balances=await unit.balances(assets),
+        balances=balances,
         assets=views,
         routes=desk.config.routes,
-        buckets={key: taken.get(key, full) for key in keys} if full is not None else {},
+        buckets=buckets,
         waiting=queues,
         halted=scopes(halts),
+        paused=paused,
+        paused_until=until,
+        screened=screening.listed,
+        screened_among=screening.asked,
         lagging=frozenset(
             chain
             for chain, scan in known.scans.items()
@@ -300,6 +311,14 @@ async def _context(desk: Desk, unit: GuardReads, claims: Sequence[Claim], known:
         ),
         executed=frozenset(executed),
     )
+
+
+async def _with_people(
+    unit: GuardReads, context: Context, records: Mapping[TransferId, ClaimRecord]
+) -> Context:
+    """The context with what people have let through, of the claims known before."""
+    approved, cleared = await reviewed(unit, set(records))
+    return replace(context, approved=approved, cleared=cleared)
 
 
 async def _closed_ahead(
@@ -342,6 +361,7 @@ async def asset_views(
     desk: Desk,
     unit: GuardReads,
     assets: set[AssetId],
+    balances: Balances,
     issuers: Mapping[AssetId, Address32] = MappingProxyType({}),
 ) -> dict[AssetId, AssetView]:
     """What the policies may know of each registered asset.
@@ -351,19 +371,28 @@ async def asset_views(
     attested = await unit.attestations(assets)
     sequences = await unit.reserved_through(list(issuers))
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
-    outdated = _outdated(attested, await unit.readings(assets))
+    readings = await unit.readings(assets)
+    shown = by_asset(readings)
+    actions = await unit.corporate_actions(assets)
+    limits = await limits_in_force(desk, unit, assets)
+    outdated = _outdated(attested, readings)
     longest = desk.config.policy.attestation_age_seconds_max
     views = {}
     for asset in assets & desk.config.assets.keys():
         record = attested.get(asset)
+        said = record.attestation if record else None
         issuer = issuers.get(asset)
         views[asset] = AssetView(
-            attestation=record.attestation if record else None,
+            attestation=said,
             attestation_age_max=_NEVER_FRESH if asset in outdated else longest,
             margin_bps=desk.config.policy.margin_bps,
-            drift=asset in adrift,
+            drift=asset_drift(desk, asset, adrift, shown.get(asset, ())),
+            opened=openness(desk.config.assets[asset].decimals, balances, readings, asset),
             issuance=IssueSequence(sequences.get(asset, 0), issuer) if issuer else None,
             forbidden_recipients=desk.config.assets[asset].forbidden_recipients,
+            windows=asset_windows(desk, asset, actions.get(asset, ()), shown.get(asset, ()), said),
+            delays=limits[asset].delays,
+            manual_from=limits[asset].manual_from,
         )
     return views
 
@@ -413,7 +442,7 @@ async def _save(
         order = page.orders.get(transfer_id)
         expiry = order.expiry if order is not None else None
         changed.append(ClaimRecord(claim.message, ruling, page.now_ms, expiry))
-    if desk.config.policy.bucket is not None:
+    if page.context.buckets:
         await _save_waiting(unit, page, rulings)
     if changed:
         await unit.save_claims(changed)

@@ -18,12 +18,17 @@ from xstock_core.review import Context
 from xstock_core.signing import SIGNING_POLICIES, Grant, grants_by_item, may_sign
 from xstock_core.signing import Desk as SigningDesk
 from xstock_runtime.errors import InvalidMessage
+from xstock_supply_guard.handlers.cancelling import Standings, cancel_standings
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.flowing import began_at
 from xstock_supply_guard.handlers.halting import scopes
 from xstock_supply_guard.handlers.lines import permit_line
 from xstock_supply_guard.handlers.origin import settle_origin, waits_for_permits
 from xstock_supply_guard.handlers.papers import void_covers
+from xstock_supply_guard.handlers.pausing import pauses_in_force
+from xstock_supply_guard.handlers.proposals import reviewed
 from xstock_supply_guard.handlers.review import asset_views, ruling_of
+from xstock_supply_guard.handlers.screening import Screening, screen, settle_screening
 from xstock_supply_guard.model import (
     ClaimRecord,
     Origin,
@@ -55,6 +60,7 @@ async def sign_release(
     async with desk.store.read() as books:
         records = await books.claims(ids)
         burned = await _burn_times(books, records)
+    screening = await screen(desk, {key: one.message for key, one in records.items()})
     unknown = {key: refuse(Reason.NOT_GRANTED) for key in ids if key not in records}
     if unknown:
         return _refused(unknown)
@@ -66,7 +72,8 @@ async def sign_release(
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
         origin = await settle_origin(desk, unit)
-        refusals = await _refusals(desk, unit, request, (epoch, origin, burned), policies)
+        known = (epoch, origin, burned, screening)
+        refusals = await _refusals(desk, unit, request, known, policies)
         if refusals:
             return _refused(refusals)
         given = await unit.permit(digest)
@@ -118,9 +125,12 @@ async def _epoch(desk: Desk, destination: Domain) -> int:
 
 async def _burn_times(books: GuardReads, records: Records) -> BurnTimes:
     """When the burns whose nonces are hashes became part of their chain, by this guard's scan."""
-    hashed = [key for key, one in records.items() if one.message.source in HASHED_NONCES]
-    burns = await books.burns(hashed) if hashed else {}
-    return {key: burn.place.block.time for key, burn in burns.items()}
+    hashed = {k: r.message for k, r in records.items() if r.message.source in HASHED_NONCES}
+    if not hashed:
+        return {}
+    burns = await books.burns(hashed.keys())
+    burned = {key: burn.place.block.time for key, burn in burns.items()}
+    return {**await began_at(books, hashed), **burned}
 
 
 def _item(one: PermitItem, records: Records, burned: BurnTimes) -> ReleaseItem:
@@ -148,16 +158,19 @@ async def _refusals(
     desk: Desk,
     unit: GuardReads,
     request: SignRequest,
-    known: tuple[int, Origin, BurnTimes],
+    known: tuple[int, Origin, BurnTimes, Screening],
     policies: Sequence[Policy],
 ) -> dict[TransferId, Refused]:
     """Every item that stands in the way, with its reason; empty when the batch may be signed."""
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
-    context = await _context(desk, unit, records)
-    epoch, origin, burned = known
+    epoch, origin, burned, screening = known
+    context = await _context(desk, unit, records, await settle_screening(unit, screening))
     waits_for = ", ".join(desk.missing()) or waits_for_permits(desk, origin, scans)
-    room = _signing_desk(desk, request, records, burned, scans.get(request.destination))
+    standings = await cancel_standings(desk, unit, request, records)
+    scan = scans.get(request.destination)
+    room = _signing_desk(desk, request, records, burned, scan, standings)
+    room = replace(room, grants=_with_senders(room.grants, screening))
     room = replace(room, enabled=not waits_for, epoch=epoch)
     found = {**_dissent(request, records, scans)}
     batch = _batch(request, records, burned)
@@ -169,20 +182,40 @@ async def _refusals(
         alone = replace(batch, items=(_item(one, records, burned),))
         verdict = may_sign(context, room, alone, policies)
         if isinstance(verdict, Refused):
-            found[one.transfer_id] = _named(one, records[one.transfer_id], verdict, waits_for)
+            record, why = records[one.transfer_id], standings.get(one.transfer_id)
+            found[one.transfer_id] = _named(one, record, verdict, waits_for, why)
     return found
 
 
-def _named(item: PermitItem, record: ClaimRecord, refusal: Refused, waits_for: str) -> Refused:
+def _named(
+    item: PermitItem,
+    record: ClaimRecord,
+    refusal: Refused,
+    waits_for: str,
+    standing: Refused | None,
+) -> Refused:
     """NOT_GRANTED in this guard's own words."""
     if refusal.reason is Reason.SIGNING_DISABLED:
         return refuse(refusal.reason, waits_for=waits_for)
     if refusal.reason is not Reason.NOT_GRANTED:
         return refusal
     if item.action is Action.CANCEL:
-        remedy = "an order needs its issuer's VOID; transfers are not cancelled in this version"
+        if standing is not None:
+            return standing
+        remedy = "an order needs its issuer's VOID; a refund or a redemption is never cancelled"
         return refuse(Reason.NOT_CANCELLABLE, kind=record.message.kind.name, remedy=remedy)
     return refuse(Reason.NOT_GRANTED, standing=record.ruling.outcome.value)
+
+
+def _with_senders(
+    grants: Mapping[ReleaseItem, Grant], screening: Screening
+) -> Mapping[ReleaseItem, Grant]:
+    """Grants that say who burned, where there is a list to ask."""
+    senders = screening.senders
+    return {
+        item: replace(grant, sender=senders.get(grant.transfer_id)) if senders else grant
+        for item, grant in grants.items()
+    }
 
 
 def _dissent(
@@ -197,22 +230,34 @@ def _dissent(
     }
 
 
-async def _context(desk: Desk, unit: GuardReads, records: Records) -> Context:
+async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Screening) -> Context:
     messages = {key: record.message for key, record in records.items()}
     assets: set[AssetId] = {message.asset for message in messages.values()}
     done = await unit.executions([key_of(message) for message in messages.values()])
+    paused, until = pauses_in_force(await unit.pauses(desk.now), await unit.readings(assets))
+    balances = await unit.balances(assets)
     return Context(
         now=desk.now,
-        balances=await unit.balances(assets),
-        assets=await asset_views(desk, unit, assets),
+        balances=balances,
+        assets=await asset_views(desk, unit, assets, balances),
         routes=desk.config.routes,
         halted=scopes(await unit.halts()),
+        paused=paused,
+        paused_until=until,
+        screened=screening.listed,
+        screened_among=screening.asked,
+        cleared=(await reviewed(unit, set(records)))[1] if screening.listed else frozenset(),
         executed=frozenset(key for key, message in messages.items() if key_of(message) in done),
     )
 
 
 def _signing_desk(
-    desk: Desk, request: SignRequest, records: Records, burned: BurnTimes, scan: Scan | None
+    desk: Desk,
+    request: SignRequest,
+    records: Records,
+    burned: BurnTimes,
+    scan: Scan | None,
+    standings: Standings,
 ) -> SigningDesk:
     released = [
         Grant(key, record.message, record.expiry, burned.get(key, 0))
@@ -223,7 +268,8 @@ def _signing_desk(
     cancelled = [
         Grant(key, record.message, burned_at=burned.get(key, 0))
         for key, record in records.items()
-        if _voided(desk, request, record)
+        # SECURITY: a CANCEL takes a release away for ever; only who may ask for it gets one.
+        if _voided(desk, request, record) or (key in standings and standings[key] is None)
     ]
     return SigningDesk(
         enabled=not desk.missing(),

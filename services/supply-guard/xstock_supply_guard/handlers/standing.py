@@ -1,0 +1,127 @@
+"""What stands between an asset and its releases: drift, unread supply, corporate actions.
+
+Announcements are signed by a registered issuer and only ever replaced by a newer version. Windows
+and drift are drawn from believed readings: a chain that nobody has read lately is unknown, which
+is not the same as fine.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from xstock_core.cap import Attestation
+from xstock_core.corporate import WINDOW_SECONDS, Announced, windows_of
+from xstock_core.ids import AssetId, Domain
+from xstock_core.review import Window
+from xstock_runtime.errors import InvalidMessage
+from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.halting import check_words, excess
+from xstock_supply_guard.handlers.lines import line
+from xstock_supply_guard.handlers.papers import signed_by_issuer
+from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction
+from xstock_supply_guard.ports import GuardUnit
+
+EVENT_CHARACTERS_MAX = 64
+
+
+async def submit_corporate_action(desk: Desk, action: CorporateAction) -> CorporateAction:
+    """Book an announcement; the one that counts now. Raises InvalidMessage."""
+    if action.asset not in desk.config.assets:
+        raise _invalid("asset", action.asset.hex(), "this asset is not registered")
+    # SECURITY: without this check anybody could hold an asset, or open it within its window.
+    if not signed_by_issuer(desk, action.statement):
+        raise _invalid("signature", action.statement.key_id, "sign with a registered issuer's key")
+    check_words("event_id", action.event_id, EVENT_CHARACTERS_MAX)
+    if action.version < 1 or action.activates_at < 1:
+        raise _invalid("version", action.version, "give version and activates_at, both from 1 on")
+    now_ms = desk.clock.unix_ms()
+    async with desk.store.write() as unit:
+        held = await _held(unit, action)
+        if held is not None and held.version >= action.version:
+            if held.statement.paper == action.statement.paper:
+                return held
+            remedy = f"version {held.version} counts now; give a higher one"
+            raise _invalid("version", action.version, remedy)
+        await unit.add_corporate_action(action)
+        await unit.journal([_line(action)], now_ms)
+        await unit.alarm([_alarm(action)], now_ms)
+    return action
+
+
+async def _held(unit: GuardUnit, action: CorporateAction) -> CorporateAction | None:
+    known = (await unit.corporate_actions([action.asset])).get(action.asset, ())
+    return next((one for one in known if one.event_id == action.event_id), None)
+
+
+def _line(action: CorporateAction) -> str:
+    return line(
+        "corporate-action",
+        asset=action.asset,
+        event=action.event_id,
+        version=action.version,
+        activates=action.activates_at,
+        multiplier=action.multiplier,
+        cancelled=int(action.cancelled),
+        key=action.statement.key_id,
+        paper=action.statement.paper,
+        signature=action.statement.signature,
+    )
+
+
+def _alarm(action: CorporateAction) -> Alarm:
+    what = "is cancelled" if action.cancelled else f"activates at {action.activates_at}"
+    detail = f"event {action.event_id} version {action.version} {what}"
+    about = f"{action.event_id}/{action.version}"
+    return Alarm("CORPORATE_ACTION", f"asset/{action.asset.hex()}", detail, about)
+
+
+def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
+    return InvalidMessage(
+        "FIELD_INVALID",
+        f"{field}: {value!r} is not valid; {remedy}",
+        {"field": field, "value": value},
+    )
+
+
+def closes_at(action: CorporateAction) -> int:
+    """When the window of an announcement may open again at the earliest."""
+    return action.activates_at + WINDOW_SECONDS
+
+
+def asset_windows(
+    desk: Desk,
+    asset: AssetId,
+    actions: Sequence[CorporateAction],
+    readings: Sequence[BelievedSupply],
+    attestation: Attestation | None,
+) -> tuple[Window, ...]:
+    """The windows of one asset now."""
+    shown: dict[Domain, int | None] = dict.fromkeys(desk.config.assets[asset].decimals)
+    shown.update({one.chain: one.supply.multiplier for one in readings if one.chain in shown})
+    announced = [
+        Announced(one.activates_at, one.multiplier) for one in actions if not one.cancelled
+    ]
+    attested = attestation.multiplier if attestation is not None else None
+    return windows_of(announced, shown, attested, desk.now)
+
+
+def asset_drift(
+    desk: Desk, asset: AssetId, unexplained: Collection[AssetId], readings: Sequence[BelievedSupply]
+) -> bool | None:
+    """True when a chain shows more than the ledger, None when one was not read lately (INV-16).
+
+    A release without a burn counts as drift: it waits while that is cleared up.
+    """
+    if asset in unexplained or any(excess(one) > 0 for one in readings):
+        return True
+    longest = desk.config.policy.supply_age_seconds_max
+    if not longest:
+        return False
+    fresh = {one.chain for one in readings if desk.now - one.block.time <= longest}
+    return None if desk.config.assets[asset].decimals.keys() - fresh else False
+
+
+def by_asset(readings: Sequence[BelievedSupply]) -> Mapping[AssetId, list[BelievedSupply]]:
+    """Readings of each asset."""
+    found: dict[AssetId, list[BelievedSupply]] = {}
+    for one in readings:
+        found.setdefault(one.supply.asset, []).append(one)
+    return found
