@@ -33,6 +33,7 @@ from xstock_core.review import (
     Dissent,
     IssueOrder,
     IssueSequence,
+    NotApproved,
     NotCancelled,
     NotReached,
     OrphanApproved,
@@ -54,7 +55,7 @@ def check_evidence(context: Context, claim: Claim) -> Verdict:
     Evidence already in the books counts only for what this guard has granted.
     """
     match claim.evidence:
-        case NotReached() | Dissent() | BurnAbsent() | NotCancelled() as missing:
+        case NotReached() | Dissent() | BurnAbsent() | NotCancelled() | NotApproved() as missing:
             return _missing(missing)
         case BurnFinal(message=message, transfer_id=transfer_id):
             same = message == claim.message and transfer_id == claim.transfer_id
@@ -71,8 +72,10 @@ def check_evidence(context: Context, claim: Claim) -> Verdict:
             return GRANTED if granted else refuse(Reason.NOT_GRANTED)
 
 
-def _missing(evidence: NotReached | Dissent | BurnAbsent | NotCancelled) -> Refused:
+def _missing(evidence: NotReached | Dissent | BurnAbsent | NotCancelled | NotApproved) -> Refused:
     match evidence:
+        case NotApproved(chain=chain):
+            return refuse(Reason.MANUAL_REVIEW, chain=int(chain), needs="ORPHAN_REFUND approved")
         case NotCancelled(chain=chain):
             return refuse(Reason.CANCEL_NOT_FINAL, chain=int(chain))
         case NotReached(chain=chain, eta=eta):

@@ -71,6 +71,13 @@ class NotCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class NotApproved:
+    """The orphan burn of this REFUND is known, and people have not approved its refund here."""
+
+    chain: Domain
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """What the REFUND of a redemption stands on: the burn, which custody has rejected for good,
     and the refund message that this guard derived from it."""
@@ -105,6 +112,7 @@ Evidence = (
     | IssueOrder
     | Cancelled
     | NotCancelled
+    | NotApproved
     | Rejected
     | OrphanApproved
     | Recorded

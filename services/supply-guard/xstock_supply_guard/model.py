@@ -101,6 +101,8 @@ class PolicyConfig:
     """Large amounts wait, by size."""
     manual_from: int | None = None
     """From this amount on a person reviews; None: only what no bucket can hold."""
+    refund_review_from: int | None = None
+    """From this amount on a REFUND needs an operator and an approver; None: none does."""
     limits_by_asset: Mapping[AssetId, Limits] = field(default_factory=lambda: MappingProxyType({}))
     """Assets with limits of their own."""
     supply_age_seconds_max: int = 0
@@ -571,6 +573,15 @@ class RaisedAlarm:
 
     alarm: Alarm
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningPaper:
+    """An opening as it stands on its paper; `digest` is what guards sign."""
+
+    asset: AssetId
+    chains: Mapping[Domain, Opening]
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)

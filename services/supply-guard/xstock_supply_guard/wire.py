@@ -1,6 +1,6 @@
 """Between generated messages and the guard's model: parsed once, checked, both ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from xstock_core.amount import SHARE_DECIMALS, InvalidAmount, parse_shares
@@ -23,6 +23,8 @@ from xstock_supply_guard.model import (
     Alarm,
     CancelPaper,
     Halt,
+    Opening,
+    OpeningPaper,
     OrderPaper,
     PermitItem,
     Ruling,
@@ -46,6 +48,7 @@ ISSUE_ORDER = "issue-order"
 ISSUE_VOID = "issue-void"
 CANCEL_REQUEST = "cancel-request"
 REDEMPTION_REJECTION = "redemption-rejection"
+OPENING = "opening"
 _PAID_MAX = 100
 _PAPER_BYTES_MAX = 4096
 _SIGNATURE_BYTES_MAX = 128
@@ -201,6 +204,37 @@ def rejection_from_wire(
     return transfer_id, paper.reason, statement
 
 
+def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
+    """The opening in these bytes; raises InvalidMessage."""
+    if len(paper) > _PAPER_BYTES_MAX:
+        raise InvalidMessage("FIELD_INVALID", "paper: too long to be a paper of this bridge")
+    said = _checked("opening", lambda: _parsed(papers_pb2.Opening, paper))
+    numbers = [one.chain for one in said.chains]
+    if numbers != sorted(set(numbers)):
+        text = f"opening.chains: {numbers} is not valid; name every chain once, in rising order"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": "chains"})
+    chains = {
+        _checked("opening.chain", lambda one=one: parse_domain(one.chain)): Opening(
+            shares=one.shares,
+            block=one.block_number,
+            residue_units=_checked("residue_units", lambda one=one: _digits(one.residue_units)),
+        )
+        for one in said.chains
+    }
+    asset = _checked("opening.asset", lambda: parse_asset_id(said.asset))
+    return OpeningPaper(asset, chains, paper_digest(OPENING, deployment_id, paper))
+
+
+def opening_statements(
+    wires: Sequence[common_pb2.SignedPaper], deployment_id: str
+) -> tuple[OpeningPaper, list[SignedStatement]]:
+    """An opening with its signatures; raises InvalidMessage."""
+    if not wires:
+        raise InvalidMessage("FIELD_INVALID", "signatures: none given; M guards must sign")
+    said = [statement_from_wire(one, OPENING, deployment_id) for one in wires]
+    return opening_from_wire(said[0].paper, deployment_id), said
+
+
 def redemption_to_wire(burn: BurnFinal) -> supply_guard_pb2.OpenRedemption:
     """A redemption that waits for custody."""
     return supply_guard_pb2.OpenRedemption(
@@ -210,10 +244,14 @@ def redemption_to_wire(burn: BurnFinal) -> supply_guard_pb2.OpenRedemption:
     )
 
 
-def _decimal(digits: str) -> int:
+def _digits(digits: str) -> int:
     if not digits.isascii() or not digits.isdecimal() or len(digits) > _DECIMAL_DIGITS_MAX:
-        raise ValueError(f"{digits[:40]!r} is not valid; give decimal digits, scaled by 10^18")
-    value = int(digits)
+        raise ValueError(f"{digits[:40]!r} is not valid; give decimal digits")
+    return int(digits)
+
+
+def _decimal(digits: str) -> int:
+    value = _digits(digits)
     if value == 0:
         raise ValueError("zero is never valid; give the multiplier in force")
     return value
@@ -271,6 +309,7 @@ def book_to_wire(book: AssetBook) -> supply_guard_pb2.AssetLedger:
         halted=book.halted,
         multiplier=str(attestation.multiplier) if attestation else "",
         last_order_number=book.last_order_number,
+        open=book.open,
     )
 
 

@@ -75,7 +75,7 @@ def cancel_paper_from_wire(wire: common_pb2.SignedPaper) -> CancelPaper:
             raise
         remedy = "give a serialised CancelRequest"
         raise _invalid("request.paper", f"{len(wire.paper)} bytes", remedy) from error
-    signed = SignedOrder(wire.kind, wire.paper, wire.key_id[:64], wire.signature)
+    signed = SignedOrder(wire.kind, wire.paper, wire.key_id[:66], wire.signature)
     return CancelPaper(transfer_id, paper.expires, signed)
 
 

@@ -19,7 +19,13 @@ from xstock_core.ids import (
 )
 from xstock_core.invariants import InvariantId
 from xstock_core.ledger import AccountKind, Balances, overdrafts
-from xstock_core.observation import BurnFinal, CancelFinal, ReleaseFinal, SupplyMoved
+from xstock_core.observation import (
+    BurnFinal,
+    CancelFinal,
+    OrphanBurn,
+    ReleaseFinal,
+    SupplyMoved,
+)
 from xstock_core.refund import refund_nonce_of
 from xstock_core.release import ExecutionKey
 from xstock_runtime.hashing import keccak256
@@ -69,6 +75,21 @@ def contradiction(release: ReleaseFinal, burn: BurnFinal) -> Finding | None:
     detail = (
         f"release of {release.amount} to {release.recipient.hex()} on chain "
         f"{int(release.destination)} is not what {burn.transfer_id.hex()} burned"
+    )
+    return Finding(InvariantId.SAME_CONTENT.value, detail, asset=release.asset)
+
+
+def orphan_contradiction(release: ReleaseFinal, orphan: OrphanBurn) -> Finding | None:
+    """INV-03: the refund of an orphan burn is its shares, to the owner of the burned account."""
+    if (release.asset, release.recipient, release.amount) == (
+        orphan.asset,
+        orphan.owner,
+        orphan.amount,
+    ):
+        return None
+    detail = (
+        f"refund of {release.amount} to {release.recipient.hex()} on chain "
+        f"{int(release.destination)} is not what orphan {orphan.nonce.hex()} burned"
     )
     return Finding(InvariantId.SAME_CONTENT.value, detail, asset=release.asset)
 

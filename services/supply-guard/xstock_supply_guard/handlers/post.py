@@ -6,7 +6,7 @@ transaction. Orders whose time is over are closed here too, because only a page 
 brings the proof that their release can no longer land (INV-07).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xstock_chains.ports import Cursor, Page
@@ -123,7 +123,10 @@ def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
     chain = page.through.chain
     if not page.more:
         desk.live.caught_up.add(chain)
-    if any(isinstance(one, RoleMoved) and one.role is Role.GUARD_SET for one in new):
+    moved = [one.role for one in new if isinstance(one, RoleMoved)]
+    if moved:
+        desk.live.rights[chain].ring()
+    if Role.GUARD_SET in moved:
         desk.live.epochs.pop(chain, None)
 
 
@@ -192,6 +195,7 @@ async def _gather_executed(
     }
     await _load_issues(unit, executed, draft)
     paid = await refunds_of_paid(unit, refunded)
+    orphans = await _orphans_behind(unit, executed)
     for one in executed:
         key = _key(one)
         if key in known:
@@ -200,9 +204,28 @@ async def _gather_executed(
             burn = released.get(key) or refunded.get(key)
             if burn is not None and burn.transfer_id in paid:
                 draft.findings.append(findings.paid_and_refunded(burn))
-            known[key] = Executed(one, draft.at_ms, matched=_justify(one, burn, draft))
+            orphan = orphans.get(one.nonce)
+            matched = _returns(one, orphan, draft) if orphan else _justify(one, burn, draft)
+            known[key] = Executed(one, draft.at_ms, matched=matched)
             draft.executions.append(known[key])
         draft.entries.extend(Posted(entry, one.place.block) for entry in entries_of(one))
+
+
+async def _orphans_behind(
+    unit: GuardUnit, executed: Sequence[ReleaseFinal | CancelFinal]
+) -> Mapping[bytes, OrphanBurn]:
+    """The orphan burns that releases on their own chain return, by the releases' nonces."""
+    nonces = {bytes(one.nonce) for one in executed if one.source is one.destination}
+    return await unit.orphans_refunded_by(nonces) if nonces else {}
+
+
+def _returns(fact: ReleaseFinal | CancelFinal, orphan: OrphanBurn, draft: _Draft) -> bool:
+    """An orphan burn stands behind its refund, whoever approved it; its content must be the
+    burn's (INV-03)."""
+    if isinstance(fact, ReleaseFinal):
+        wrong = findings.orphan_contradiction(fact, orphan)
+        draft.findings.extend([wrong] if wrong else [])
+    return True
 
 
 def _justify(fact: ReleaseFinal | CancelFinal, burn: BurnFinal | None, draft: _Draft) -> bool:

@@ -65,6 +65,7 @@ from xstock_supply_guard.model import (
     OrderPaper,
     OrderState,
     Outcome,
+    RedemptionState,
     Ruling,
     Scan,
     SubmittedClaim,
@@ -177,7 +178,7 @@ async def _rule(
         judged, early = _with_evidence(desk, fresh, known)
         screening = await settle_screening(unit, screening)
         context = await _context(desk, unit, judged, known, screening)
-        context = await _with_people(unit, context, records)
+        context = _with_flows(desk, await _with_people(unit, context, records), known.flows)
         await note_screening(desk, unit, screening)
         decision = decide(context, judged, policies)
         verdicts: dict[TransferId, Verdict] = dict(early)
@@ -319,6 +320,17 @@ async def _with_people(
     """The context with what people have let through, of the claims known before."""
     approved, cleared = await reviewed(unit, set(records))
     return replace(context, approved=approved, cleared=cleared)
+
+
+def _with_flows(desk: Desk, context: Context, flows: Flows) -> Context:
+    """The context with what custody and people have said of what flows back."""
+    return replace(
+        context,
+        paid=flows.closed(RedemptionState.PAID),
+        rejected=flows.closed(RedemptionState.REJECTED),
+        approved=context.approved | flows.approved,
+        refund_review_from=desk.config.policy.refund_review_from,
+    )
 
 
 async def _closed_ahead(
