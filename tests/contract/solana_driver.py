@@ -5,8 +5,8 @@ are nobody else's. A test that reorganised the chain ends the node.
 """
 
 import json
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.chains.solana.world import (
     HOLDER,
     SHARE,
     SOL,
+    STRANGER,
     TSLA,
     World,
     control,
@@ -32,9 +33,11 @@ from xstock_chains.ports import (
     AssetOrder,
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     ReleaseCodec,
     Signer,
     UnsignedBurn,
@@ -43,8 +46,10 @@ from xstock_chains.quorum import Quorum
 from xstock_chains.solana.address import show
 from xstock_chains.solana.admin import SolanaAdmin
 from xstock_chains.solana.builder import SolanaBurnBuilder
-from xstock_chains.solana.chain import SolanaFacts, resolve_chain
+from xstock_chains.solana.chain import Multisig, SolanaFacts, resolve_chain
 from xstock_chains.solana.codec import SolanaReleaseCodec
+from xstock_chains.solana.mint import multisig_data, parse_mint
+from xstock_chains.solana.office import SolanaOffice
 from xstock_chains.solana.programs import (
     ata_of,
     burn_checked,
@@ -59,9 +64,20 @@ from xstock_chains.solana.writer import SolanaWriter
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
 from xstock_devnet.engines.solana import SolanaNode
+from xstock_runtime.clock import SystemClock
 from xstock_runtime.hashing import keccak256
 
 HOLDINGS = 1_000_000 * SHARE
+
+
+SPARE = LocalSigner(b"\x0e" * 32)
+CUSTODIAN = Address32(b"\x07" * 32)
+KEYS = {
+    "agent": AGENT,
+    "stranger": STRANGER,
+    **dict(zip(GUARD_IDS, GUARDS, strict=True)),
+    "guard-3": SPARE,
+}
 
 
 class SolanaUnderTest:
@@ -81,9 +97,15 @@ class SolanaUnderTest:
     skips = False
     assets_mix = False
     shows_unfinal = True
+    spare_guard: Signer = SPARE
+    delay_seconds = 0
+    redeems_while_paused = False
+    pause_ends = False
+    lifts = "agent"
 
     def __init__(self, world: World, number: int, readers: int = 1) -> None:
         self.world = world
+        self._deployer = deployer_of(number)
         self._readers = readers
         self._burns = count(1)
         self.start = Cursor(Domain.SOLANA)
@@ -165,6 +187,70 @@ class SolanaUnderTest:
         """The holder's shares at the head."""
         return await self.world.shares_of(holder)
 
+    # ------------------------------------------------------------------ for the office
+
+    def key_file(self, who: str) -> Path:
+        """The seed of a key."""
+        key = self._deployer if who == "admin" else KEYS[who]
+        path = self.world.node.folder / f"{who}.key"
+        path.write_text(bytes(key._key).hex(), encoding="ascii")
+        return path
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office on the world's connection."""
+        key = None if who is None else LocalSigner.from_file(self.key_file(who))
+        return SolanaOffice(self.world.chain, self.world.rpc, key, SystemClock())
+
+    @asynccontextmanager
+    async def blocks_coming(self) -> AsyncIterator[None]:
+        """Blocks by the clock."""
+        await self.world.control("automine", on=True)
+        yield
+        await self.world.control("automine", on=False)
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """The ports of a registry with the mints' new multisig."""
+        world = self.world
+        self.guards, self.guard_ids, self.threshold = guards, tuple(guard_ids), new.threshold
+        named = {one.identity: name for one, name in zip(guards, guard_ids, strict=True)}
+        authority = parse_mint(await world.account(world.mint()), "mint").authority
+        assert authority is not None
+        data = multisig_data(new.threshold, new.identities)
+        world.chain = replace(
+            world.chain,
+            multisig=Multisig(authority, keccak256(data)),
+            predecessors=(*world.chain.predecessors, world.chain.multisig.key),
+            guards=new.identities,
+            guard_ids=tuple(named[key] for key in new.identities),
+            threshold=new.threshold,
+            epoch=new.epoch,
+        )
+        world.codec = SolanaReleaseCodec(world.chain)
+        world.writer = SolanaWriter(world.chain, world.rpc, world.codec)
+        self.codec, self.writer = world.codec, world.writer
+
+    async def pass_time(self, seconds: int) -> None:
+        """The chain's clock jumps."""
+        await self.world.control("warp", seconds=seconds)
+        await self.mine()
+
+    async def redeem(self, amount: int) -> bool:
+        """A burn of the holder to custody."""
+        return await self._burned(f"xsb1:{int(Domain.CUSTODY)}:{CUSTODIAN.hex()}", amount)
+
+    async def try_burn(self, amount: int) -> bool:
+        """A burn of the holder to another chain."""
+        return await self._burned(f"xsb1:{int(self.elsewhere)}:{self.away.hex()}", amount)
+
+    async def _burned(self, text: str, amount: int) -> bool:
+        mint, owner = self.world.mint(), HOLDER.identity
+        burn = burn_checked(ata_of(owner, mint), mint, owner, amount, self.world.reference())
+        price = compute_price(next(self._burns))
+        tx = await self.world.send([price, memo(text.encode(), owner), burn], HOLDER)
+        return await self.world.outcome(tx) is None
+
 
 class SolanaDeployments:
     """One node for many tests, and a new one after a test that reorganised it."""
@@ -200,9 +286,14 @@ class SolanaDeployments:
         await self._running.aclose()
 
 
+def deployer_of(number: int) -> LocalSigner:
+    """Each deployment's own key, so that its addresses are nobody else's."""
+    return LocalSigner(keccak256(b"deployer%d" % number))
+
+
 async def _deployed(node: SolanaNode, rpc: Rpc, number: int) -> World:
     """A bridge with keys of this number's own, a rich holder, blocks made by hand."""
-    deployer = LocalSigner(keccak256(b"deployer%d" % number))
+    deployer = deployer_of(number)
     relayer = LocalSigner(keccak256(b"relayer%d" % number))
     await control(node, "automine", on=True)
     await control(node, "fund", address=show(deployer.identity), amount=1_000 * SOL)

@@ -23,7 +23,7 @@ from xstock_chains.ports import (
     ReleaseOrder,
     StepState,
 )
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import AssetId, Domain, InvalidId
 from xstock_core.release import Action, ExecutionKey, ReleaseBatch, ReleaseItem
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 
@@ -72,7 +72,7 @@ async def done(
     chain: GovernedChain, one: ReleaseItem, guards: Sequence[str] = QUORUM, epoch: int | None = None
 ) -> ExecutionState | None:
     """What became of an item that these guards sign and the relayer sends."""
-    with suppress(InvalidMessage, Ambiguous, Transient):
+    with suppress(InvalidMessage, InvalidId, Ambiguous, Transient):
         present = await chain.writer.guard_epoch() if epoch is None else epoch
         deadline = await chain.time() + 600
         batch = ReleaseBatch(chain.domain, chain.bridge, present, deadline, (one,))

@@ -6,13 +6,16 @@ A call crosses several accounts and a block each, so `mine` makes the blocks of 
 
 import base64
 import json
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from pytoniq_core.boc.cell import Cell
+
 from tests.chains.ton.world import (
+    DEPLOYER,
     ELSEWHERE,
     FINAL_BLOCKS,
     GUARDS,
@@ -25,9 +28,11 @@ from tests.chains.ton.world import (
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
+    ChainOffice,
     ChainReader,
     ChainWriter,
     Cursor,
+    GuardSet,
     ReleaseCodec,
     Signer,
     UnsignedBurn,
@@ -37,10 +42,21 @@ from xstock_chains.ton.address import parse_text
 from xstock_chains.ton.admin import TonAdmin
 from xstock_chains.ton.builder import TonBurnBuilder
 from xstock_chains.ton.cells import internal_message
+from xstock_chains.ton.doors import codec_of
+from xstock_chains.ton.messages import burn_payload
+from xstock_chains.ton.office import TonOffice
 from xstock_chains.ton.reader import TonReader
 from xstock_chains.ton.rpc import parse_boc
+from xstock_chains.ton.signer import LocalSigner
+from xstock_chains.ton.writer import TonWriter
 from xstock_core.ids import Address32, Domain
 from xstock_core.observation import TxRef
+from xstock_runtime.clock import SystemClock
+
+DELAY_SECONDS = 600
+SPARE = LocalSigner(b"\x18" * 32)
+STRANGER = LocalSigner(b"\x51" * 32)
+CUSTODIAN = Address32(b"\x07" * 32)
 
 
 class TonUnderTest:
@@ -52,7 +68,7 @@ class TonUnderTest:
     away = ELSEWHERE
     counted = True
     guards: Sequence[Signer] = GUARDS
-    guard_ids = ("guard-0", "guard-1", "guard-2")
+    guard_ids: tuple[str, ...] = ("guard-0", "guard-1", "guard-2")
     threshold = 2
     batch_items_max = 100
     slotted = False
@@ -60,6 +76,11 @@ class TonUnderTest:
     skips = True
     assets_mix = False
     shows_unfinal = False
+    spare_guard: Signer = SPARE
+    delay_seconds = DELAY_SECONDS
+    redeems_while_paused = True
+    pause_ends = True
+    lifts = "admin"
 
     def __init__(self, world: World, start: Cursor, readers: int = 1) -> None:
         self.world = world
@@ -135,6 +156,74 @@ class TonUnderTest:
         await self.finalize()
         return await self.world.units_of(holder)
 
+    # ------------------------------------------------------------------ for the office
+
+    def key_file(self, who: str) -> Path:
+        """The seed of a key."""
+        guards = dict(zip(self.guard_ids, GUARDS, strict=False))
+        named = {
+            "agent": self.world.agent,
+            "admin": DEPLOYER,
+            "stranger": STRANGER,
+            "guard-3": SPARE,
+            **guards,
+        }
+        path = self.world.node.folder / f"{who}-{self.bridge.hex()[:16]}.key"
+        path.write_text(bytes(named[who]._key).hex(), encoding="ascii")
+        return path
+
+    def office(self, who: str | None) -> ChainOffice:
+        """An office on the world's connection."""
+        key = None if who is None else LocalSigner.from_file(self.key_file(who))
+        return TonOffice(self.world.chain, self.world.api, key, SystemClock())
+
+    @asynccontextmanager
+    async def blocks_coming(self) -> AsyncIterator[None]:
+        """Blocks by the clock; whoever may act has coins."""
+        people = (*GUARDS, SPARE, STRANGER)
+        await self.world.give(*(one.holder_wallet for one in people))
+        await self.world.finalize()
+        await self.world.devnet("automine", on=True)
+        yield
+        await self.world.devnet("automine", on=False)
+
+    async def adopt(
+        self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
+    ) -> None:
+        """The ports of a registry with the new set."""
+        world = self.world
+        self.guards, self.guard_ids, self.threshold = guards, tuple(guard_ids), new.threshold
+        world.chain = replace(
+            world.chain,
+            guards=new.identities,
+            threshold=new.threshold,
+            guard_epoch=new.epoch,
+        )
+        world.codec = codec_of(world.chain)
+        world.writer = TonWriter(world.chain, world.api, world.codec)
+        self.codec, self.writer = world.codec, world.writer
+
+    async def pass_time(self, seconds: int) -> None:
+        """The chain's clock jumps, and its blocks say so."""
+        await self.world.devnet("warp", seconds=seconds)
+        await self.finalize()
+
+    async def redeem(self, amount: int) -> bool:
+        """A burn of the holder to custody."""
+        return await self._burned(amount, burn_payload(int(Domain.CUSTODY), CUSTODIAN, None))
+
+    async def try_burn(self, amount: int) -> bool:
+        """A burn of the holder to another chain."""
+        return await self._burned(amount, None)
+
+    async def _burned(self, amount: int, payload: Cell | None) -> bool:
+        before = {tx.hash for tx in await self.world.landed(self.bridge)}
+        await self.world.send_by_holder(self.world.burn_message(amount, payload))
+        await self.mine()
+        landed = await self.world.landed(self.bridge)
+        (burned,) = [tx for tx in landed if tx.hash not in before]
+        return burned.succeeded
+
 
 class TonDeployments:
     """One node for many tests, and a new one after a test that broke its finality."""
@@ -153,7 +242,7 @@ class TonDeployments:
             await self.aclose()
             folder = self._folder / str(next(self._numbers))
             self._chains = await self._running.enter_async_context(running_chains(folder))
-        world = await self._chains.fresh()
+        world = await self._chains.fresh(delay_seconds=DELAY_SECONDS)
         _, start = await world.read_all()
         self._last = TonUnderTest(world, start, self._readers)
         return self._last

@@ -74,14 +74,20 @@ class _Token:
 class _Rotation:
     """What a rotation finds: where it goes, and what has not gone there."""
 
-    target: bytes
-    seed: bytes | None
-    """Of the multisig that must be made first; None where it stands."""
+    target: bytes | None
+    """None: not known before a paying key is given."""
+    seed: bytes
+    """Of the multisig that must be made first; nothing where it stands."""
     moved: tuple[_Token, ...]
     left: tuple[_Token, ...]
-    present: bytes
+    present: bytes | None
     """The multisig whose members must sign."""
     signers: tuple[LocalSigner, ...]
+
+    @property
+    def stands(self) -> bool:
+        """Whether the multisig is there."""
+        return self.target is not None and not self.seed
 
 
 class SolanaOffice:
@@ -233,26 +239,25 @@ class SolanaOffice:
         Refused before anything is sent: a set that Solana cannot hold (N <= 11, M <= 6), one of
         another epoch, and fewer keys of present guards than must sign.
         """
-        plan = await self._plan(new, guard_keys)
+        plan = await self._plan(new, guard_keys, dry_run=dry_run)
         where = self._where(new, plan.target)
-        if plan.seed is None:
+        state = StepState.PLANNED if dry_run else StepState.DONE
+        if plan.stands:
             yield AdminAct("make multisig", StepState.ALREADY, where)
-        elif dry_run:
-            yield AdminAct("make multisig", StepState.PLANNED, where)
         else:
-            tx = await self._make(new, plan.target, plan.seed)
-            yield AdminAct("make multisig", StepState.DONE, where, tx)
+            tx = "" if dry_run else await self._make(new, plan)
+            yield AdminAct("make multisig", state, where, tx)
         for token in plan.moved:
             yield AdminAct(f"rotate guards {token.asset.symbol}", StepState.ALREADY)
-        for part in self._parts(plan):
+        for part in [plan.left] if dry_run else self._parts(plan):
             tx = "" if dry_run else await self._move(part, plan)
-            state = StepState.PLANNED if dry_run else StepState.DONE
-            detail = f"{show(plan.present)} -> {show(plan.target)}"
+            detail = f"{_shown(plan.present)} -> {_shown(plan.target)}"
             for token in part:
                 yield AdminAct(f"rotate guards {token.asset.symbol}", state, detail, tx)
 
-    async def _plan(self, new: GuardSet, guard_keys: Sequence[Path]) -> _Rotation:
-        """What there is to do; raises for everything that must not be begun."""
+    async def _plan(self, new: GuardSet, guard_keys: Sequence[Path], *, dry_run: bool) -> _Rotation:
+        """What there is to do; raises for everything that must not be begun. A dry run needs no
+        keys: the paying one decides the multisig's address."""
         _check(new)
         tokens = await self._tokens()
         authorities = list(dict.fromkeys(one.mint.authority for one in tokens))
@@ -269,16 +274,16 @@ class SolanaOffice:
         current = await self._current(authority)
         needed = rotation_needed(current, new, guards_max=GUARDS_MAX, shown=show)
         if not left or not needed:
-            return _Rotation(authority or b"", None, tuple(tokens), (), authority or b"", ())
-        seed: bytes | None = None
-        _, payer = self._hands("rotate guards")
-        signers = _signing(current, guard_keys)
-        if target is None:
-            target, seed = await self._address(payer, multisig_data(new.threshold, new.identities))
-        return _Rotation(target, seed, moved, left, authority or b"", signers)
+            return _Rotation(authority, b"", tuple(tokens), (), authority, ())
+        signers = () if dry_run and not guard_keys else _signing(current, guard_keys)
+        seed = b""
+        if target is None and (self._signer is not None or not dry_run):
+            data = multisig_data(new.threshold, new.identities)
+            target, seed = await self._address(self._hands("rotate guards")[1], data)
+        return _Rotation(target, seed, moved, left, authority, signers)
 
-    async def _address(self, payer: bytes, data: bytes) -> tuple[bytes, bytes | None]:
-        """(where the multisig stands or will, the seed of one that must be made).
+    async def _address(self, payer: bytes, data: bytes) -> tuple[bytes, bytes]:
+        """(where the multisig stands or will, the seed of one that must be made or nothing).
 
         An account that somebody else sent coins to cannot be created: the next seed is taken.
         """
@@ -288,16 +293,17 @@ class SolanaOffice:
             if account is None:
                 return key, seed
             if account.owner == TOKEN_2022 and account.data == data:
-                return key, None
+                return key, b""
         text = f"all {_SEEDS_MAX} addresses for the multisig are taken; use another paying key"
         raise InvalidMessage("ACT_REFUSED", text, {"payer": show(payer)})
 
-    async def _make(self, new: GuardSet, at: bytes, seed: bytes) -> str:
+    async def _make(self, new: GuardSet, plan: _Rotation) -> str:
         sender, payer = self._hands("make multisig")
         answer = await self._rpc.call("getMinimumBalanceForRentExemption", MULTISIG_SIZE)
         rent = number_of(answer, "getMinimumBalanceForRentExemption")
+        at = plan.target or b""
         instructions = [
-            create_with_seed(payer, at, seed, rent, MULTISIG_SIZE),
+            create_with_seed(payer, at, plan.seed, rent, MULTISIG_SIZE),
             initialize_multisig(at, new.threshold, new.identities),
         ]
         return await sender.send("make multisig", instructions)
@@ -319,9 +325,12 @@ class SolanaOffice:
         name = f"rotate guards {', '.join(one.asset.symbol for one in part)}"
         return await sender.send(name, _moves(part, plan), plan.signers)
 
-    def _where(self, new: GuardSet, target: bytes) -> str:
+    def _where(self, new: GuardSet, target: bytes | None) -> str:
         """The new multisig, and what the signed configuration must say of it from now on."""
-        at = f"{new.threshold} of {len(new.identities)} at {show(target)}"
+        at = f"{new.threshold} of {len(new.identities)}"
+        if target is None:
+            return f"{at} at an address of the paying key"
+        at = f"{at} at {show(target)}"
         if target == self.chain.multisig.key:
             return at
         data = multisig_data(new.threshold, new.identities)
@@ -373,7 +382,8 @@ class SolanaOffice:
 
 def _moves(tokens: Sequence[_Token], plan: _Rotation) -> list[Instruction]:
     keys = tuple(one.identity for one in plan.signers)
-    return [set_mint_authority(one.asset.mint, plan.present, plan.target, keys) for one in tokens]
+    now, then = plan.present or b"", plan.target or b""
+    return [set_mint_authority(one.asset.mint, now, then, keys) for one in tokens]
 
 
 def _check(new: GuardSet) -> None:

@@ -250,13 +250,14 @@ class World:
         await self.settle()
 
     async def unpause(self) -> None:
-        """The admin proposes and, as the delay is none, applies."""
+        """The admin proposes and, once the delay is over, applies."""
         count = (await self.api.run(self.bridge, "pause_state")).integer(1)
         action = end(Builder().store_uint(UNPAUSE, 8).store_uint(count, 32))
         for op in (PROPOSE, APPLY):
             body = end(Builder().store_uint(op, 32).store_uint(0, 64).store_ref(action))
             await self.send(DEPLOYER, internal_message(self.bridge, VALUE, body))
             await self.settle()
+            await self.devnet("warp", seconds=self.plan.minters[0].delay_seconds)
 
     async def units_of(self, owner: Address32) -> int:
         """Jetton units of an owner, committed ones."""
