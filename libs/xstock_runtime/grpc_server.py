@@ -39,6 +39,19 @@ DEV_IDENTITY_HEADER = "x-dev-identity"
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _identity: contextvars.ContextVar[str] = contextvars.ContextVar("identity", default=ANONYMOUS)
 Observe = Callable[[str, str, float], None]
+Denied = Callable[[str, str], None]
+"""Told of every call that was refused for who made it: identity, method."""
+_DENIALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+
+
+_roles: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
+    "roles", default=frozenset()
+)
+
+
+def caller_roles() -> frozenset[str]:
+    """The roles of who makes the call that is being served; none outside of one."""
+    return _roles.get()
 
 
 def caller_identity() -> str:
@@ -139,12 +152,14 @@ class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
         errors: ErrorTable,
         clock: Clock,
         observe: Observe,
+        denied: Denied,
     ) -> None:
         self._settings = settings
         self._access = access
         self._errors = errors
         self._clock = clock
         self._observe = observe
+        self._denied = denied
         self._open_calls: Counter[str] = Counter()
 
     async def intercept_service(
@@ -249,6 +264,7 @@ class _Call:
         guard._open_calls[self._identity] += 1
         self._counted = True
         _identity.set(self._identity)
+        _roles.set(guard._access.roles.get(self._identity, frozenset()))
 
     def _check_deadline(self) -> None:
         limit = self._guard._settings.deadline_seconds_max
@@ -272,6 +288,8 @@ class _Call:
         """Abort by the table; a stranger's exception is logged with its trace."""
         if isinstance(error, ServiceError):
             self.outcome = error.code
+            if error.code in _DENIALS:
+                self._guard._denied(self._identity, self._method)
         else:
             self.outcome = "INTERNAL"
             with bound(method=self._method, caller=self._identity):
@@ -312,6 +330,10 @@ def _unobserved(_method: str, _outcome: str, _seconds: float) -> None:
     """The default for servers without metrics."""
 
 
+def _unheard(_identity: str, _method: str) -> None:
+    """The default for servers that tell nobody of denials."""
+
+
 @dataclass(slots=True)
 class GrpcServer:
     """One server. `register` adds the servicers to it; `services` are named by reflection."""
@@ -324,6 +346,7 @@ class GrpcServer:
     register: Callable[[grpc.aio.Server], None]
     services: Sequence[str] = ()
     observe: Observe = _unobserved
+    denied: Denied = _unheard
     port: int = 0
     _server: grpc.aio.Server | None = field(default=None, init=False)
     _health: Any = field(default=None, init=False)
@@ -332,7 +355,14 @@ class GrpcServer:
         """Listen; the port. Raises Fatal for an insecure set-up or an address that is taken."""
         server = grpc.aio.server(
             interceptors=[
-                CallGuard(self.settings, self.access, self.errors, self.clock, self.observe)
+                CallGuard(
+                    self.settings,
+                    self.access,
+                    self.errors,
+                    self.clock,
+                    self.observe,
+                    self.denied,
+                )
             ],
             options=self.settings.options(),
             maximum_concurrent_rpcs=self.settings.calls_max,

@@ -18,6 +18,8 @@ from xstock_wire.v1 import common_pb2
 ATTESTATION = "attestation"
 ISSUE_ORDER = "issue-order"
 ISSUE_VOID = "issue-void"
+CORPORATE_ACTION = "corporate-action"
+SCREENING_LIST = "screening-list"
 REDEMPTION_REJECTION = "redemption-rejection"
 OPENING = "opening"
 

@@ -41,6 +41,7 @@ from xstock_supply_guard.adapters.configuration import guard_config
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.entrypoints.audit_server import AuditServicer
+from xstock_supply_guard.entrypoints.collateral import CoverLoop
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.entrypoints.servers import (
     SERVICES,
@@ -48,10 +49,12 @@ from xstock_supply_guard.entrypoints.servers import (
     SupplyGuardServicer,
     access,
 )
+from xstock_supply_guard.entrypoints.watch_loop import WatchLoop
 from xstock_supply_guard.handlers.audit import Auditor
 from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.handlers.desk import Desk, make_live
 from xstock_supply_guard.handlers.origin import begin
+from xstock_supply_guard.handlers.watching import RightsWatch
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import GuardConfig
 from xstock_supply_guard.ports import GuardStore
@@ -261,6 +264,11 @@ async def _serve(
             desk, Auditor(domain, assets), door.reader, clock, counters, settings.audit_seconds
         )
         loops[f"audit-{desk.config.chains[domain].name}"] = audit.run
+        watch = RightsWatch(domain, door.check.admins, door.check.needed)
+        loops[f"rights-{desk.config.chains[domain].name}"] = WatchLoop(
+            desk, watch, counters, settings.watch_seconds
+        ).run
+    loops["cover"] = CoverLoop(desk, clock, counters, settings.audit_seconds).run
     producer = BusProducer(
         ProducerSettings(settings.kafka_bootstrap, settings.mac_key, "supply-guard"), clock
     )
@@ -285,7 +293,7 @@ def _server(
 ) -> GrpcServer:
 
     def register(server: object) -> None:
-        guard = SupplyGuardServicer(desk, counters)
+        guard = SupplyGuardServicer(desk, counters, paper_key)
         add_SupplyGuardServiceServicer_to_server(guard, server)  # type: ignore[arg-type]
         operator = OperatorServicer(desk)
         add_OperatorServiceServicer_to_server(operator, server)  # type: ignore[arg-type]

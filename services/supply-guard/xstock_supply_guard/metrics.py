@@ -21,6 +21,7 @@ class GuardMetrics:
     over_cap: Counter
     supply_above_ledger: Gauge
     supply_below_ledger: Gauge
+    denials: Counter
     review_seconds: Histogram
     call_seconds: Histogram
 
@@ -43,6 +44,9 @@ class GuardMetrics:
             ),
             supply_below_ledger=metrics.gauge(
                 "supply_below_ledger_assets", "Assets with less supply than booked.", ["chain"]
+            ),
+            denials=metrics.counter(
+                "denials", "Calls refused for who made them.", ["identity", "method"]
             ),
             review_seconds=metrics.histogram("review_seconds", "Time of a page of claims."),
             call_seconds=metrics.histogram("call_seconds", "gRPC calls.", ["method", "outcome"]),

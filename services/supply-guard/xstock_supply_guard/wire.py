@@ -1,6 +1,7 @@
 """Between generated messages and the guard's model: parsed once, checked, both ways."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from xstock_core.amount import SHARE_DECIMALS, InvalidAmount, parse_shares
@@ -95,7 +96,8 @@ def alarm_to_record(
     )
 
 
-def _checked(field: str, parse: Callable[[], T]) -> T:
+def checked(field: str, parse: Callable[[], T]) -> T:
+    """What `parse` gives; raises InvalidMessage naming the field."""
     try:
         return parse()
     except (InvalidId, InvalidAmount, ValueError) as error:
@@ -108,7 +110,7 @@ def claim_from_wire(
 ) -> SubmittedClaim | UnreadableClaim:
     """The claim; one that cannot be read is told apart and spoils nobody else's."""
     try:
-        message = _checked("message", lambda: parse_message(wire.message))
+        message = checked("message", lambda: parse_message(wire.message))
         order = _order_of(wire, message.kind, deployment_id) if wire.HasField("order") else None
     except InvalidMessage as error:
         return UnreadableClaim(TransferId(keccak256(wire.message)), error.message)
@@ -140,14 +142,14 @@ def statement_from_wire(
 def order_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> OrderPaper:
     """An issuer's order; raises InvalidMessage."""
     statement = statement_from_wire(wire, ISSUE_ORDER, deployment_id)
-    paper = _checked("order", lambda: _parsed(papers_pb2.IssueOrder, statement.paper))
-    destination = _checked("order.destination", lambda: parse_domain(paper.destination))
+    paper = checked("order", lambda: parsed(papers_pb2.IssueOrder, statement.paper))
+    destination = checked("order.destination", lambda: parse_domain(paper.destination))
     return OrderPaper(
-        asset=_checked("order.asset", lambda: parse_asset_id(paper.asset)),
-        order_number=_checked("order.order_number", lambda: parse_shares(paper.order_number)),
+        asset=checked("order.asset", lambda: parse_asset_id(paper.asset)),
+        order_number=checked("order.order_number", lambda: parse_shares(paper.order_number)),
         destination=destination,
-        recipient=_checked("order.recipient", lambda: parse_address(paper.recipient, destination)),
-        amount=_checked("order.amount", lambda: parse_shares(paper.amount)),
+        recipient=checked("order.recipient", lambda: parse_address(paper.recipient, destination)),
+        amount=checked("order.amount", lambda: parse_shares(paper.amount)),
         expires=paper.expires,
         statement=statement,
     )
@@ -156,16 +158,16 @@ def order_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> OrderPa
 def void_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> VoidPaper:
     """An issuer's withdrawal; raises InvalidMessage."""
     statement = statement_from_wire(wire, ISSUE_VOID, deployment_id)
-    paper = _checked("void", lambda: _parsed(papers_pb2.IssueVoid, statement.paper))
-    asset = _checked("void.asset", lambda: parse_asset_id(paper.asset))
+    paper = checked("void", lambda: parsed(papers_pb2.IssueVoid, statement.paper))
+    asset = checked("void.asset", lambda: parse_asset_id(paper.asset))
     return VoidPaper(asset, paper.order_number, statement)
 
 
 def cancel_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> CancelPaper:
     """A holder's request to cancel; raises InvalidMessage."""
     statement = statement_from_wire(wire, CANCEL_REQUEST, deployment_id)
-    paper = _checked("request", lambda: _parsed(papers_pb2.CancelRequest, statement.paper))
-    transfer_id = _checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
+    paper = checked("request", lambda: parsed(papers_pb2.CancelRequest, statement.paper))
+    transfer_id = checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
     return CancelPaper(transfer_id, paper.expires, statement)
 
 
@@ -177,20 +179,20 @@ def attestation_from_wire(
     Zero held units are a valid statement.
     """
     statement = statement_from_wire(wire, ATTESTATION, deployment_id)
-    paper = _checked("attestation", lambda: _parsed(papers_pb2.Attestation, statement.paper))
+    paper = checked("attestation", lambda: parsed(papers_pb2.Attestation, statement.paper))
     attestation = Attestation(
-        asset=_checked("asset", lambda: parse_asset_id(paper.asset)),
+        asset=checked("asset", lambda: parse_asset_id(paper.asset)),
         held_units=paper.held_units,
         held_decimals=SHARE_DECIMALS,
-        multiplier=_checked("multiplier", lambda: _decimal(paper.multiplier)),
+        multiplier=checked("multiplier", lambda: decimal(paper.multiplier)),
         multiplier_epoch=paper.multiplier_epoch,
-        sequence=_checked("sequence", lambda: parse_shares(paper.sequence)),
-        as_of=_checked("as_of", lambda: parse_shares(paper.as_of)),
+        sequence=checked("sequence", lambda: parse_shares(paper.sequence)),
+        as_of=checked("as_of", lambda: parse_shares(paper.as_of)),
     )
     if len(paper.paid) > _PAID_MAX:
         text = f"paid: {len(paper.paid)} are too many; list {_PAID_MAX} and the rest next time"
         raise InvalidMessage("FIELD_INVALID", text, {"field": "paid"})
-    paid = [_checked("paid", lambda one=one: parse_transfer_id(one)) for one in paper.paid]
+    paid = [checked("paid", lambda one=one: parse_transfer_id(one)) for one in paper.paid]
     return attestation, statement, tuple(paid)
 
 
@@ -199,8 +201,8 @@ def rejection_from_wire(
 ) -> tuple[TransferId, str, SignedStatement]:
     """Custody's refusal to pay a redemption, with its reason; raises InvalidMessage."""
     statement = statement_from_wire(wire, REDEMPTION_REJECTION, deployment_id)
-    paper = _checked("rejection", lambda: _parsed(papers_pb2.RedemptionRejection, statement.paper))
-    transfer_id = _checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
+    paper = checked("rejection", lambda: parsed(papers_pb2.RedemptionRejection, statement.paper))
+    transfer_id = checked("transfer_id", lambda: parse_transfer_id(paper.transfer_id))
     return transfer_id, paper.reason, statement
 
 
@@ -208,20 +210,20 @@ def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
     """The opening in these bytes; raises InvalidMessage."""
     if len(paper) > _PAPER_BYTES_MAX:
         raise InvalidMessage("FIELD_INVALID", "paper: too long to be a paper of this bridge")
-    said = _checked("opening", lambda: _parsed(papers_pb2.Opening, paper))
+    said = checked("opening", lambda: parsed(papers_pb2.Opening, paper))
     numbers = [one.chain for one in said.chains]
     if numbers != sorted(set(numbers)):
         text = f"opening.chains: {numbers} is not valid; name every chain once, in rising order"
         raise InvalidMessage("FIELD_INVALID", text, {"field": "chains"})
     chains = {
-        _checked("opening.chain", lambda one=one: parse_domain(one.chain)): Opening(
+        checked("opening.chain", lambda one=one: parse_domain(one.chain)): Opening(
             shares=one.shares,
             block=one.block_number,
-            residue_units=_checked("residue_units", lambda one=one: _digits(one.residue_units)),
+            residue_units=checked("residue_units", lambda one=one: _digits(one.residue_units)),
         )
         for one in said.chains
     }
-    asset = _checked("opening.asset", lambda: parse_asset_id(said.asset))
+    asset = checked("opening.asset", lambda: parse_asset_id(said.asset))
     return OpeningPaper(asset, chains, paper_digest(OPENING, deployment_id, paper))
 
 
@@ -250,14 +252,16 @@ def _digits(digits: str) -> int:
     return int(digits)
 
 
-def _decimal(digits: str) -> int:
+def decimal(digits: str) -> int:
+    """A positive number in decimal digits; raises ValueError."""
     value = _digits(digits)
     if value == 0:
         raise ValueError("zero is never valid; give the multiplier in force")
     return value
 
 
-def _parsed(kind: type[T], paper: bytes) -> T:
+def parsed(kind: type[T], paper: bytes) -> T:
+    """The message in a paper's bytes, which must be its one deterministic form; ValueError."""
     try:
         message: T = kind.FromString(paper)  # type: ignore[attr-defined]
     except Exception as error:
@@ -268,21 +272,21 @@ def _parsed(kind: type[T], paper: bytes) -> T:
 
 
 def _item_from_wire(wire: supply_guard_pb2.SignItem) -> PermitItem:
-    transfer_id = _checked("items", lambda: parse_transfer_id(wire.transfer_id))
-    return PermitItem(transfer_id, _checked("action", lambda: Action(wire.action)))
+    transfer_id = checked("items", lambda: parse_transfer_id(wire.transfer_id))
+    return PermitItem(transfer_id, checked("action", lambda: Action(wire.action)))
 
 
 def sign_request_from_wire(
     wire: supply_guard_pb2.SignReleaseRequest, deployment_id: str
 ) -> SignRequest:
     """A batch to sign; raises InvalidMessage naming the field."""
-    destination = _checked("destination", lambda: parse_domain(wire.destination))
+    destination = checked("destination", lambda: parse_domain(wire.destination))
     papers = [item.authority for item in wire.items if item.HasField("authority")]
     holders = [paper for paper in papers if paper.kind == CANCEL_REQUEST]
     voids = [void_from_wire(paper, deployment_id) for paper in papers if paper not in holders]
     return SignRequest(
         destination=destination,
-        bridge=_checked("bridge", lambda: parse_address(wire.bridge, destination)),
+        bridge=checked("bridge", lambda: parse_address(wire.bridge, destination)),
         epoch=wire.epoch,
         deadline=wire.deadline,
         items=tuple(_item_from_wire(item) for item in wire.items),

@@ -9,18 +9,20 @@ from xstock_core.ids import AssetId, Domain, TransferId, parse_asset_id, parse_d
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.grpc_server import ANYONE, Access, caller_identity
 from xstock_supply_guard import wire
-from xstock_supply_guard.entrypoints import audit_server
+from xstock_supply_guard.entrypoints import audit_server, people_server
 from xstock_supply_guard.handlers import halting
 from xstock_supply_guard.handlers.attesting import submit_attestation
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.opening import check_opening, submit_opening
 from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.metrics import GuardMetrics
+from xstock_wire.papers import PaperKey
 from xstock_wire.v1 import (
     operator_pb2,
-    operator_pb2_grpc,
+    papers_pb2,
     supply_guard_pb2,
     supply_guard_pb2_grpc,
 )
@@ -44,9 +46,9 @@ METHODS: Mapping[str, frozenset[str]] = {
     f"{_GUARD}SubmitOpening": frozenset({"operator"}),
     f"{_GUARD}GetLedger": frozenset({ANYONE}),
     f"{_OPERATOR}Halt": frozenset({"operator", "agent"}),
-    f"{_OPERATOR}Resume": frozenset({"operator"}),
+    f"{_OPERATOR}Resume": frozenset({"approver"}),
     f"{_OPERATOR}ListHalts": frozenset({ANYONE}),
-    f"{_OPERATOR}ListParked": frozenset({"operator", "gateway", "agent"}),
+    f"{_OPERATOR}ListParked": frozenset({"operator", "approver", "gateway", "agent", "auditor"}),
     f"{_OPERATOR}RetryParked": frozenset({"operator"}),
 }
 """Who may call what; a method that is not here is nobody's."""
@@ -55,16 +57,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 def access(roles: Mapping[str, list[str]]) -> Access:
     """The access table of this guard."""
-    methods = {**METHODS, **audit_server.METHODS}
+    methods = {**METHODS, **audit_server.METHODS, **people_server.METHODS}
     return Access({name: frozenset(given) for name, given in roles.items()}, methods)
 
 
 class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
     """The guard itself."""
 
-    def __init__(self, desk: Desk, metrics: GuardMetrics) -> None:
+    def __init__(
+        self, desk: Desk, metrics: GuardMetrics, paper_key: PaperKey | None = None
+    ) -> None:
         self._desk = desk
         self._metrics = metrics
+        self._paper_key = paper_key
 
     async def ReviewTransfers(  # noqa: N802 - gRPC's name
         self, request: supply_guard_pb2.ReviewTransfersRequest, context: Context
@@ -147,6 +152,38 @@ class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
             redemptions=[wire.redemption_to_wire(burn) for burn in burns], next_page_token=last
         )
 
+    async def SignOpening(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SignOpeningRequest, context: Context
+    ) -> supply_guard_pb2.SignOpeningResponse:
+        """Sign an opening that this guard's own books agree with."""
+        del context
+        config = self._desk.config
+        if self._paper_key is None:
+            text = "paper_key_file: not set at this guard; it signs no papers without"
+            raise InvalidMessage("KEY_MISSING", text)
+        paper = wire.opening_from_wire(request.paper, config.deployment_id)
+        await check_opening(self._desk, paper)
+        message = papers_pb2.Opening.FromString(request.paper)
+        signed = self._paper_key.sign(wire.OPENING, config.deployment_id, message)
+        return supply_guard_pb2.SignOpeningResponse(guard_id=config.guard_id, signature=signed)
+
+    async def SubmitOpening(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SubmitOpeningRequest, context: Context
+    ) -> supply_guard_pb2.SubmitOpeningResponse:
+        """Book an opening that M guards have signed."""
+        del context
+        config = self._desk.config
+        paper, said = wire.opening_statements(request.signatures, config.deployment_id)
+        exposure = await submit_opening(self._desk, paper, said)
+        return supply_guard_pb2.SubmitOpeningResponse(guard_id=config.guard_id, exposure=exposure)
+
+    async def SubmitCorporateAction(  # noqa: N802 - gRPC's name
+        self, request: supply_guard_pb2.SubmitCorporateActionRequest, context: Context
+    ) -> supply_guard_pb2.SubmitCorporateActionResponse:
+        """Book the issuer's announcement of a multiplier's change."""
+        del context
+        return await people_server.submit_corporate_action(self._desk, request)
+
     async def GetLedger(  # noqa: N802 - gRPC's name
         self, request: supply_guard_pb2.GetLedgerRequest, context: Context
     ) -> supply_guard_pb2.GetLedgerResponse:
@@ -161,7 +198,7 @@ class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
         )
 
 
-class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
+class OperatorServicer(people_server.PeopleServicer):
     """The guard's part of what operators and the agent may do."""
 
     def __init__(self, desk: Desk) -> None:

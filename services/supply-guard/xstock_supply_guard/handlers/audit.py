@@ -17,10 +17,11 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
 from xstock_supply_guard.handlers.opening import not_open
-from xstock_supply_guard.model import BelievedSupply, OpeningRecord
+from xstock_supply_guard.model import Alarm, BelievedSupply, OpeningRecord
 from xstock_supply_guard.ports import GuardUnit
 
 Openings = Mapping[AssetId, OpeningRecord]
+BELOW = "SUPPLY_BELOW_LEDGER"
 PENDING_MAX = 64
 """Readings that wait for their block to become final; no new one is taken beyond."""
 
@@ -111,6 +112,7 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
         await unit.save_readings(believed)
         findings = [_finding(one) for one in await _above(desk, unit, believed)]
         halted = await latch(unit, findings, now_ms, lines)
+        await _tell_below(unit, believed, now_ms)
         if lines:
             await unit.journal(lines, now_ms)
     return Audited(
@@ -119,6 +121,22 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
         below=_assets(believed, above=False),
         halted=halted,
     )
+
+
+async def _tell_below(unit: GuardUnit, believed: Sequence[BelievedSupply], now_ms: int) -> None:
+    """INV-16: less than the ledger endangers nobody; a person is told once, until it fits again."""
+    short = {
+        f"chain/{int(one.chain)}": f"{-excess(one)} units of {one.supply.asset.hex()} below the "
+        f"ledger at block {one.block.number}"
+        for one in believed
+        if excess(one) < 0
+    }
+    alarms = [Alarm(BELOW, scope, detail) for scope, detail in short.items()]
+    if alarms:
+        await unit.alarm(alarms, now_ms)
+    fits = {f"chain/{int(one.chain)}" for one in believed} - short.keys()
+    if fits:
+        await unit.calm(BELOW, sorted(fits))
 
 
 async def _above(

@@ -17,6 +17,7 @@ from xstock_core.ledger import (
 )
 from xstock_core.observation import BlockRef
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.opening import openness
 from xstock_supply_guard.handlers.origin import why_not_yet
 from xstock_supply_guard.model import BelievedSupply, Halt, JournalHead, Scan
 
@@ -47,6 +48,8 @@ class AssetBook:
     attestation: Attestation | None
     halted: str
     last_order_number: int
+    open: bool
+    """Whether the asset may be bridged; False too while nobody has read every chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
                 attestation=attestation,
                 halted=_halted(halts, asset),
                 last_order_number=orders.get(asset, 0),
+                open=bool(
+                    openness(
+                        desk.config.assets[asset].decimals, balances, readings.values(), asset
+                    )
+                ),
             )
         )
     reason = _why_not(desk, halts) or forgotten

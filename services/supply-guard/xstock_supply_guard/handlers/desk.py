@@ -62,6 +62,8 @@ class Live:
     """What this process knows since its start."""
 
     bells: Mapping[Domain, Bell]
+    rights: Mapping[Domain, Bell]
+    """Rung when a role has moved on a chain: its rights are looked at again at once."""
     caught_up: set[Domain] = field(default_factory=set)
     """Chains that were booked up to their final head at least once since the start."""
     epochs: dict[Domain, int] = field(default_factory=dict)
@@ -98,4 +100,7 @@ class Desk:
 
 def make_live(config: GuardConfig, clock: Clock) -> Live:
     """A fresh start: nothing is caught up."""
-    return Live(bells={domain: Bell(clock) for domain in config.chains})
+    return Live(
+        bells={domain: Bell(clock) for domain in config.chains},
+        rights={domain: Bell(clock) for domain in config.chains},
+    )

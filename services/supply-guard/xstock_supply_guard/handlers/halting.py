@@ -14,10 +14,11 @@ from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.lines import halt_line, line
-from xstock_supply_guard.model import BelievedSupply, Halt
+from xstock_supply_guard.model import Alarm, BelievedSupply, Halt
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 APPROVERS_MIN = 2
+HALTED = "HALTED"
 _REASON_CHARACTERS_MAX = 500
 
 
@@ -37,7 +38,15 @@ async def latch(
         await unit.add_halt(halt)
         lines.append(halt_line(halt))
         latched.append(halt.id)
+        await unit.alarm([Alarm(HALTED, scope_of_halt(halt), halt.reason, halt.id)], at_ms)
     return tuple(latched)
+
+
+def scope_of_halt(halt: Halt) -> str:
+    """What a halt covers, as alarms name it."""
+    if halt.asset is not None:
+        return f"asset/{halt.asset.hex()}"
+    return "all" if halt.chain is None else f"chain/{int(halt.chain)}"
 
 
 def scopes(halts: Sequence[Halt]) -> frozenset[Scope]:
@@ -76,6 +85,7 @@ async def halt(
                 return known
         latched = Halt(halt_id, reason, by, now_ms, asset, chain)
         await unit.add_halt(latched)
+        await unit.alarm([Alarm(HALTED, scope_of_halt(latched), reason, halt_id)], now_ms)
         await unit.journal([halt_line(latched)], now_ms)
     return latched
 
@@ -100,6 +110,7 @@ async def resume(desk: Desk, *, halt_id: str, by: str, reason: str) -> tuple[boo
         missing = await _missing(desk, unit, found)
         if not missing:
             await unit.clear_halt(halt_id, now_ms)
+            await unit.calm(HALTED, [scope_of_halt(found)], halt_id)
             lines.append(line("clear", halt=halt_id))
         if lines:
             await unit.journal(lines, now_ms)

@@ -10,7 +10,7 @@ is what each chain's self-test says before a guard books its first page.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xstock_core.amount import SHARE_DECIMALS, Shares
 from xstock_core.ids import AssetId, Domain
@@ -27,6 +27,7 @@ from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import (
     BelievedSupply,
     Opening,
+    OpeningPaper,
     OpeningRecord,
     Posted,
     Scan,
@@ -36,15 +37,6 @@ from xstock_supply_guard.model import (
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 UNCOVERED = "an attestation in force must cover it first"
-
-
-@dataclass(frozen=True, slots=True)
-class OpeningPaper:
-    """An opening as it stands on its paper; `digest` is what guards sign."""
-
-    asset: AssetId
-    chains: Mapping[Domain, Opening]
-    digest: bytes
 
 
 def openness(
@@ -62,9 +54,7 @@ def openness(
     return True if all(place in units for place in places) else None
 
 
-async def not_open(
-    desk: Desk, books: GuardReads, assets: Collection[AssetId]
-) -> set[AssetId]:
+async def not_open(desk: Desk, books: GuardReads, assets: Collection[AssetId]) -> set[AssetId]:
     """Those of `assets` that nobody may take for open: live before the bridge, or not read yet."""
     balances = await books.balances(assets)
     readings = await books.readings(assets)

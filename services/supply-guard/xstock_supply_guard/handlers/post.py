@@ -194,7 +194,7 @@ async def _gather_executed(
         **{findings.refund_key(one): one for one in burns},
     }
     await _load_issues(unit, executed, draft)
-    paid = await refunds_of_paid(unit, refunded)
+    paid = await refunds_of_paid(unit, refunded.values())
     orphans = await _orphans_behind(unit, executed)
     for one in executed:
         key = _key(one)

@@ -6,7 +6,7 @@ PAID and REJECTED exclude each other for ever: the second word is refused, whoev
 may be booked after the word about it; the word is kept and applied then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import Entry, entry_of_redemption_paid, post_all

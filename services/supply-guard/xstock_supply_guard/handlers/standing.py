@@ -81,9 +81,11 @@ def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
     )
 
 
-def closes_at(action: CorporateAction) -> int:
-    """When the window of an announcement may open again at the earliest."""
-    return action.activates_at + WINDOW_SECONDS
+def window_of(action: CorporateAction) -> tuple[int, int]:
+    """When an announcement's window opens and closes at the earliest; zeros if cancelled."""
+    if action.cancelled:
+        return 0, 0
+    return max(0, action.activates_at - WINDOW_SECONDS), action.activates_at + WINDOW_SECONDS
 
 
 def asset_windows(
