@@ -6,9 +6,10 @@ mint is lost or doubled between the relayer's books and the chain.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tests.contract.driver import SHARE, ChainUnderTest
 from tests.services.relayer.world import HOLDER, KEY, FakeWatcher
@@ -31,7 +32,15 @@ from xstock_core.transfer import Phase
 from xstock_relayer.adapters.memory import Disk, MemoryBooks
 from xstock_relayer.handlers.relayer import Destination, Relayer
 from xstock_relayer.handlers.sending import SendingLimits
-from xstock_relayer.model import GuardSigned, GuardVerdict, Numbered, SlotEntry, Terms, Transfer
+from xstock_relayer.model import (
+    GuardSigned,
+    GuardVerdict,
+    Numbered,
+    SignedOrder,
+    SlotEntry,
+    Terms,
+    Transfer,
+)
 from xstock_runtime.clock import SeededRandomness, VirtualClock
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_watcher.adapters.memory import MemoryProgressBus, MemoryWatcherStore
@@ -61,8 +70,14 @@ class KeyHolder:
             verdicts.append(GuardVerdict(transfer.id, GRANTED, self.sequence))
         return verdicts
 
-    async def sign(self, batch: ReleaseBatch, transfer_ids: Sequence[TransferId]) -> GuardSigned:
-        """The real signature over the family's own digest."""
+    async def sign(
+        self,
+        batch: ReleaseBatch,
+        transfer_ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder] = MappingProxyType({}),
+    ) -> GuardSigned:
+        """The real signature over the family's own digest; who asks is tested elsewhere."""
+        del papers
         assert len(transfer_ids) == len(batch.items)
         self.signed += 1
         key = self.keys[batch.destination]
