@@ -100,8 +100,8 @@ async def _until_agreed(nodes: "_Nodes", found: ChainPause) -> None:
             found.paused = True
             return
         for url in open_ones:
-            found.silent.setdefault(host_of(url), "shows the chain open")
             await nodes.pause(url, found)
+            found.silent.setdefault(host_of(url), "showed the chain open when last looked at")
         if open_ones and all(url in nodes.refused for url in open_ones):
             return
         await nodes.clock.sleep(_LOOK_AGAIN_SECONDS)
