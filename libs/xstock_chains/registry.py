@@ -215,11 +215,34 @@ class AssetDeployment(_Entry):
         return {"evm_shares": "erc20", "token_2022": "token", "jetton": "jetton"}[self.kind]
 
 
+class DelayEntry(_Entry):
+    """Amounts from `from_shares` (10^-8 shares) wait `seconds` after their burn is final."""
+
+    from_shares: Annotated[int, Field(ge=1, le=U64_MAX)]
+    seconds: Annotated[int, Field(ge=1, le=30 * 86_400)]
+
+
+class LimitsEntry(_Entry):
+    """An asset's own limits, whole: they stand instead of the policy's."""
+
+    bucket_shares: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+    bucket_refill_shares_per_second: Annotated[int, Field(ge=0, le=U64_MAX)] = 0
+    delays: Annotated[tuple[DelayEntry, ...], Field(max_length=16)] = ()
+    manual_review_shares: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        _check_delays(self.delays)
+        return self
+
+
 class AssetEntry(_Entry):
     """An asset and its deployments."""
 
     symbol: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
     deployments: Annotated[tuple[AssetDeployment, ...], Field(min_length=1, max_length=8)]
+    limits: LimitsEntry | None = None
+    """None: the policy's."""
 
     @property
     def id(self) -> AssetId:
@@ -258,6 +281,13 @@ class AttestorEntry(_Entry):
     role: Literal["custodian", "agent"] = "custodian"
 
 
+class ScreenerEntry(_Entry):
+    """A key that may sign screening lists."""
+
+    key_id: Name
+    public_key: PublicKey
+
+
 class Policy(_Entry):
     """Limits that every guard applies; amounts in 10^-8 shares, times in seconds."""
 
@@ -277,6 +307,18 @@ class Policy(_Entry):
     bucket_refill_shares_per_second: Annotated[int, Field(ge=0, le=U64_MAX)] = U64_MAX
     faulty_guards_max: Annotated[int, Field(ge=0, le=GUARDS_MAX)] = 0
     """f: how many bad guards the deployment must survive; needs 2M - N > f."""
+    delays: Annotated[tuple[DelayEntry, ...], Field(max_length=16)] = ()
+    """Large amounts wait after their burn is final, by rising amount."""
+    manual_review_shares: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+    """From this amount on two people review; None: only what no bucket can hold."""
+    supply_age_seconds_max: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """A chain whose supply was not read for longer holds its assets; 0 asks nobody, and is
+    refused in production."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        _check_delays(self.delays)
+        return self
 
 
 class Registry(_Entry):
@@ -291,6 +333,8 @@ class Registry(_Entry):
     guard_epoch: Annotated[int, Field(ge=1, le=2**32 - 1)]
     issuers: tuple[IssuerEntry, ...] = ()
     attestors: tuple[AttestorEntry, ...] = ()
+    screeners: tuple[ScreenerEntry, ...] = ()
+    """Empty: nobody is screened by a list."""
     policy: Policy
 
     @model_validator(mode="after")
@@ -300,6 +344,8 @@ class Registry(_Entry):
         _check_attestors(self.policy.attestors_needed, len(self.attestors))
         _check_addresses(self)
         _check_deployments(self)
+        if self.environment == "production" and not self.policy.supply_age_seconds_max:
+            raise ValueError("policy.supply_age_seconds_max 0 is off; production needs a limit")
         return self
 
     def chain(self, which: Domain | str) -> ChainEntry:
@@ -412,9 +458,15 @@ def _check_unique(registry: Registry) -> None:
     _refuse_twice(
         "guards.paper_key", (guard.paper_key for guard in registry.guards if guard.paper_key)
     )
-    for keys in (registry.issuers, registry.attestors):
+    for keys in (registry.issuers, registry.attestors, registry.screeners):
         _refuse_twice("key_id", (entry.key_id for entry in keys))
         _refuse_twice("public_key", (entry.public_key for entry in keys))
+
+
+def _check_delays(delays: Sequence[DelayEntry]) -> None:
+    amounts = [one.from_shares for one in delays]
+    if amounts != sorted(set(amounts)):
+        raise ValueError(f"delays.from_shares {amounts} do not rise; order them, each amount once")
 
 
 def _check_one_in_use(field: str, entries: Sequence[BridgeEntry | LaneKeyEntry]) -> None:

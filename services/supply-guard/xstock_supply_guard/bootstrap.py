@@ -37,12 +37,13 @@ from xstock_runtime.metrics import Metrics, MetricsServer
 from xstock_runtime.migrations import check_current
 from xstock_runtime.outbox import OutboxPump
 from xstock_runtime.service import Loop, Service
-from xstock_supply_guard.adapters.configuration import guard_config
+from xstock_supply_guard.adapters.configuration import guard_config, screening_list
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
 from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.entrypoints.audit_server import AuditServicer
 from xstock_supply_guard.entrypoints.collateral import CoverLoop
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
+from xstock_supply_guard.entrypoints.people_server import DenialWatch
 from xstock_supply_guard.entrypoints.servers import (
     SERVICES,
     OperatorServicer,
@@ -97,6 +98,7 @@ async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
             lease=lease,
         )
         desk = make_desk(config, store, clock, doors, codecs, signers)
+        desk.screening = screening_list(registry, settings, clock)
         await begin(desk)
         paper_key = open_paper_key(registry, settings)
         yield await _serve(stack, settings, desk, doors, database, lease, clock, paper_key)
@@ -276,7 +278,10 @@ async def _serve(
     # Not in `progress`: a guard works with Kafka down, its verdicts wait in the outbox.
     loops["outbox"] = OutboxPump(database, producer, clock).run
     await stack.enter_async_context(MetricsServer(metrics, progress, settings.metrics_listen))
+    denials = DenialWatch(desk, counters, clock)
+    loops["denials"] = denials.run
     server = _server(settings, desk, counters, progress, clock, paper_key)
+    server.denied = denials.note
     await server.start()
     stack.push_async_callback(server.drain)
     loops["grpc"] = server.run

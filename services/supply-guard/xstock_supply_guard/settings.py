@@ -18,9 +18,10 @@ def _usual_roles() -> dict[str, list[str]]:
         "custodian": ["custodian"],
         "agent": ["agent"],
         "auditor": ["auditor"],
+        "issuer": ["issuer"],
         "operator": ["operator"],
-        "operator-1": ["operator"],
-        "operator-2": ["operator"],
+        "operator-1": ["operator", "approver"],
+        "operator-2": ["operator", "approver"],
     }
 
 
@@ -58,7 +59,13 @@ class GuardSettings(ServiceSettings):
     )
     roles: dict[str, list[str]] = Field(
         default_factory=_usual_roles,
-        description="JSON {identity: [roles]}: relayer, gateway, custodian, operator, agent",
+        description="JSON {identity: [roles]}: relayer, gateway, custodian, issuer, agent,"
+        " operator, approver, auditor; one identity may hold several",
+    )
+    screening_list_path: Path | None = Field(
+        default=None,
+        description="the signed screening list; needed exactly when the registry has screeners,"
+        " read again when the file changes",
     )
     provider_timeout_seconds: float = Field(
         default=5.0, gt=0, le=60, description="how long a question to the providers may take"

@@ -192,7 +192,7 @@ def attestation_from_wire(
     if len(paper.paid) > _PAID_MAX:
         text = f"paid: {len(paper.paid)} are too many; list {_PAID_MAX} and the rest next time"
         raise InvalidMessage("FIELD_INVALID", text, {"field": "paid"})
-    paid = [checked("paid", lambda one=one: parse_transfer_id(one)) for one in paper.paid]
+    paid = [checked("paid", partial(parse_transfer_id, one)) for one in paper.paid]
     return attestation, statement, tuple(paid)
 
 
@@ -216,10 +216,10 @@ def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
         text = f"opening.chains: {numbers} is not valid; name every chain once, in rising order"
         raise InvalidMessage("FIELD_INVALID", text, {"field": "chains"})
     chains = {
-        checked("opening.chain", lambda one=one: parse_domain(one.chain)): Opening(
+        checked("opening.chain", partial(parse_domain, one.chain)): Opening(
             shares=one.shares,
             block=one.block_number,
-            residue_units=checked("residue_units", lambda one=one: _digits(one.residue_units)),
+            residue_units=checked("residue_units", partial(_digits, one.residue_units)),
         )
         for one in said.chains
     }

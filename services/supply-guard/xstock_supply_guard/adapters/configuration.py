@@ -1,15 +1,21 @@
 """The registry and the settings as this guard's own configuration, refused when it is weak."""
 
+from collections.abc import Sequence
+
 from xstock_chains.profiles import parse_address
-from xstock_chains.registry import Registry
+from xstock_chains.registry import DelayEntry, LimitsEntry, Registry
 from xstock_core.bucket import Bucket
 from xstock_core.ids import U64_MAX, Address32, AssetId, Domain
-from xstock_core.review import Route, RouteKey
+from xstock_core.review import Delay, Route, RouteKey
+from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Fatal
+from xstock_supply_guard.adapters.screening import SignedListFile
+from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.model import (
     AssetConfig,
     ChainConfig,
     GuardConfig,
+    Limits,
     PolicyConfig,
 )
 from xstock_supply_guard.settings import GuardSettings
@@ -104,10 +110,6 @@ def check_providers(registry: Registry, settings: GuardSettings) -> None:
 
 def _policy(registry: Registry) -> PolicyConfig:
     policy = registry.policy
-    bucket = None
-    if policy.bucket_shares < U64_MAX:
-        refill = min(policy.bucket_refill_shares_per_second, policy.bucket_shares)
-        bucket = Bucket(policy.bucket_shares, refill, policy.bucket_shares, 0)
     return PolicyConfig(
         attestation_age_seconds_max=policy.attestation_age_seconds_max,
         margin_bps=policy.margin_bps,
@@ -115,8 +117,46 @@ def _policy(registry: Registry) -> PolicyConfig:
         order_seconds_max=policy.order_seconds_max,
         attestors_needed=policy.attestors_needed,
         under_collateral_seconds_max=policy.under_collateral_seconds_max,
-        bucket=bucket,
+        bucket=_bucket(policy.bucket_shares, policy.bucket_refill_shares_per_second),
+        delays=_delays(policy.delays),
+        manual_from=policy.manual_review_shares,
+        limits_by_asset={
+            asset.id: _limits(asset.limits) for asset in registry.assets if asset.limits is not None
+        },
+        supply_age_seconds_max=policy.supply_age_seconds_max,
     )
+
+
+def _bucket(shares: int, refill: int) -> Bucket | None:
+    """A full bucket; the largest number means that there is none."""
+    return Bucket(shares, min(refill, shares), shares, 0) if shares < U64_MAX else None
+
+
+def _delays(entries: Sequence[DelayEntry]) -> tuple[Delay, ...]:
+    return tuple(Delay(one.from_shares, one.seconds) for one in entries)
+
+
+def _limits(entry: LimitsEntry) -> Limits:
+    shares = U64_MAX if entry.bucket_shares is None else entry.bucket_shares
+    bucket = _bucket(shares, entry.bucket_refill_shares_per_second)
+    return Limits(bucket, _delays(entry.delays), entry.manual_review_shares)
+
+
+def screening_list(
+    registry: Registry, settings: GuardSettings, clock: Clock
+) -> SignedListFile | None:
+    """The screening list to ask; None where nobody is screened. Raises Fatal CONFIG_REFUSED."""
+    keys = {one.key_id: one.public_key for one in registry.screeners}
+    path = settings.screening_list_path
+    # SECURITY: a deployment that screens must not run without its list.
+    if keys and path is None:
+        raise _refused("screening_list_path", None, "the registry has screeners; name their list")
+    if path is None:
+        return None
+    if not keys:
+        remedy = "the registry has no screeners to believe; register one"
+        raise _refused("screening_list_path", path.name, remedy)
+    return SignedListFile(path, keys, registry.deployment_id, signature_valid, clock)
 
 
 def routes(registry: Registry) -> dict[RouteKey, Route]:

@@ -52,6 +52,7 @@ from xstock_supply_guard.handlers.lines import line, order_line
 from xstock_supply_guard.handlers.opening import not_open
 from xstock_supply_guard.handlers.redemptions import paid_before, refunds_of_paid
 from xstock_supply_guard.model import (
+    Alarm,
     Executed,
     IssueRecord,
     OrderState,
@@ -347,6 +348,9 @@ async def _ask_unmatched(
 async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
     if new:
         await unit.add_observations(new)
+    orphans = [_orphan_alarm(one) for one in new if isinstance(one, OrphanBurn)]
+    if orphans:
+        await unit.alarm(orphans, draft.at_ms)
     if draft.executions:
         await unit.add_executions(draft.executions)
     if draft.matched:
@@ -360,6 +364,12 @@ async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft:
     draft.lines.extend(
         f"fact id={observation_id(one).hex()} kind={type(one).__name__}" for one in new
     )
+
+
+def _orphan_alarm(burn: OrphanBurn) -> Alarm:
+    """Shares that wait for a person: booked, refundable, never a reason to halt."""
+    detail = f"{burn.amount} of {burn.asset.hex()} burned without a transfer: {burn.reason}"
+    return Alarm("ORPHAN_BURN", f"chain/{int(burn.place.block.chain)}", detail, burn.nonce.hex())
 
 
 async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:

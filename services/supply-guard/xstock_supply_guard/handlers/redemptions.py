@@ -156,10 +156,8 @@ def _rejection_line(transfer_id: TransferId, reason: str, statement: SignedState
     )
 
 
-async def refunds_of_paid(
-    unit: GuardReads, refunded: Mapping[object, BurnFinal]
-) -> set[TransferId]:
+async def refunds_of_paid(unit: GuardReads, refunded: Iterable[BurnFinal]) -> set[TransferId]:
     """Redemptions among these refunded burns that custody had paid."""
-    redeems = [burn.transfer_id for burn in refunded.values() if burn.message.kind is Kind.REDEEM]
+    redeems = [burn.transfer_id for burn in refunded if burn.message.kind is Kind.REDEEM]
     closed = await unit.redemptions(redeems) if redeems else {}
     return {key for key, state in closed.items() if state is RedemptionState.PAID}
