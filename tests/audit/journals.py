@@ -24,19 +24,24 @@ PAPER_KEY = PaperKey("guard-1", PrivateKey(keccak256(b"test/paper/guard-1")))
 async def history(world: World) -> None:
     """Issued, burned, granted, signed, released; a refusal; a halt that two people cleared."""
     await world.funded(100 * SHARE)
+    await world.clock.advance(1)
     message = await world.granted(40 * SHARE)
     assert (await world.sign(message)).signature
+    await world.clock.advance(1)
     await world.release([message])
     world.mine()
     await world.scan()
     await world.review(world.order(3, SHARE))
+    await world.clock.advance(1)
     latched = await halt(
         world.desk, asset=ASSET, chain=None, reason="a rehearsal", by="agent", request_id="r-1"
     )
     for name in ("ann", "bob"):
         await resume(world.desk, halt_id=latched.id, by=name, reason="it was a rehearsal")
+    await world.clock.advance(1)
     second = await world.granted(5 * SHARE)
     assert (await world.sign(second)).signature
+    await world.clock.advance(1)
     world.burn(SHARE, destination=Domain.MANTLE)
     world.mine()
     await world.scan()
@@ -62,8 +67,7 @@ async def prove(world: World, path: Path, at_ms: int = 0) -> Path:
         "paper": signed.paper.hex(),
         "signature": signed.signature.hex(),
     }
-    path.write_text(json.dumps(document))
-    return path
+    return write(path, [document])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
