@@ -22,6 +22,7 @@ CORPORATE_ACTION = "corporate-action"
 SCREENING_LIST = "screening-list"
 REDEMPTION_REJECTION = "redemption-rejection"
 OPENING = "opening"
+CANCEL_REQUEST = "cancel-request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ class PaperKey:
         except (OSError, UnicodeDecodeError):
             text = f"cannot read the key file {path.name}; check the path and its rights"
             raise Fatal("KEY_UNREADABLE", text, {"file": path.name}) from None
+
+    @classmethod
+    def of_holder(cls, secret: bytes) -> Self:
+        """A holder's own key: its key id is its public key in hexadecimal."""
+        key = PrivateKey(secret)
+        return cls(key.public_key.format(compressed=True).hex(), key)
 
     @property
     def public_key(self) -> bytes:

@@ -7,8 +7,9 @@ what leaves a guard is checked at that very moment.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from types import MappingProxyType
 
 from tests.simulation.dice import Crashed, Dice
 from xstock_chains.fake import FakeCodec, FakeSigner
@@ -17,11 +18,18 @@ from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.invariants import InvariantId, InvariantViolation
 from xstock_core.ledger import exposure
+from xstock_core.message import Kind
 from xstock_core.policy import POLICIES, Policy
 from xstock_core.refusal import GRANTED, REASONS, Disposition, Reason, Refused, Verdict
-from xstock_core.release import ReleaseBatch
+from xstock_core.release import Action, ReleaseBatch
 from xstock_core.signing import SIGNING_POLICIES
-from xstock_relayer.model import GuardRefused, GuardSigned, GuardVerdict, Transfer
+from xstock_relayer.model import (
+    GuardRefused,
+    GuardSigned,
+    GuardVerdict,
+    SignedOrder,
+    Transfer,
+)
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
@@ -32,6 +40,7 @@ from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.scan import scan_step
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import (
+    CancelPaper,
     GuardConfig,
     OrderPaper,
     Outcome,
@@ -66,6 +75,22 @@ def statement(kind: str, key_id: str, public_key: bytes, content: str) -> Signed
     """A signed paper with this content."""
     digest = sha256(content.encode()).digest()
     return SignedStatement(kind, content.encode(), digest, key_id, seal(public_key, digest))
+
+
+def cancel_paper(transfer_id: TransferId, signed: SignedOrder) -> CancelPaper:
+    """What a codec reads from a holder's request: here its paper is its expiry."""
+    said = statement("cancel-request", signed.key_id, bytes.fromhex(signed.key_id), "")
+    digest = sha256(transfer_id + signed.paper).digest()
+    read = replace(said, paper=signed.paper, digest=digest, signature=signed.signature)
+    return CancelPaper(transfer_id, int(signed.paper), read)
+
+
+def holders_request(transfer_id: TransferId, expires: int, public_key: bytes) -> SignedOrder:
+    """A request to cancel under this key."""
+    paper = str(expires).encode()
+    digest = sha256(transfer_id + paper).digest()
+    sealed_by = seal(public_key, digest)
+    return SignedOrder("cancel-request", paper, public_key.hex(), sealed_by)
 
 
 class MortalStore(MemoryGuardStore):
@@ -189,7 +214,10 @@ class GuardLink:
         return [_verdict(ruling) for ruling in rulings]
 
     async def sign(
-        self, batch: ReleaseBatch, transfer_ids: Sequence[TransferId]
+        self,
+        batch: ReleaseBatch,
+        transfer_ids: Sequence[TransferId],
+        papers: Mapping[TransferId, SignedOrder] = MappingProxyType({}),
     ) -> GuardSigned | GuardRefused:
         """Ask for a signature, and check that the guard may give it now."""
         self._call()
@@ -197,12 +225,19 @@ class GuardLink:
             PermitItem(key, item.action)
             for key, item in zip(transfer_ids, batch.items, strict=True)
         )
-        request = SignRequest(batch.destination, batch.bridge, batch.epoch, batch.deadline, items)
+        request = SignRequest(
+            batch.destination,
+            batch.bridge,
+            batch.epoch,
+            batch.deadline,
+            items,
+            cancels=tuple(cancel_paper(key, papers[key]) for key in transfer_ids if key in papers),
+        )
         try:
             answer = await sign_release(self.process.desk, request, self.process.signing_policies)
         except Crashed:
             self._died()
-        if answer.signature:
+        if answer.signature and batch.items[0].action is Action.RELEASE:
             await self._check_cap({item.asset for item in batch.items})
         self._reply()
         if answer.refusals:
@@ -223,7 +258,8 @@ class GuardLink:
     def _claim(self, transfer: Transfer) -> SubmittedClaim:
         message = transfer.state.message
         assert message is not None
-        order = self.orders[transfer.order.paper] if transfer.order else None
+        issued = transfer.order is not None and message.kind is Kind.ISSUE
+        order = self.orders[transfer.order.paper] if issued and transfer.order else None
         place = next(iter(transfer.state.burns), None)
         if place is None:
             return SubmittedClaim(message, order=order)

@@ -1080,9 +1080,9 @@ class TestRefund:
         message = await world.granted(10 * SHARE)
         bridge = world.chains[Domain.BNB].config.bridge
         refund = SubmittedClaim(refund_of(message, bridge, keccak256))
-        assert await world.outcome(refund) == (Outcome.HELD, "SOURCE_NOT_FINAL")
+        assert await world.outcome(refund) == (Outcome.HELD, "CANCEL_NOT_FINAL")
         await world.release([message], Action.CANCEL)
-        assert await world.outcome(refund) == (Outcome.HELD, "SOURCE_NOT_FINAL")
+        assert await world.outcome(refund) == (Outcome.HELD, "CANCEL_NOT_FINAL")
         world.mine()
         await world.scan()
         assert await world.outcome(refund) == GRANTED
