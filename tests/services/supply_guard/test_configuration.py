@@ -146,16 +146,3 @@ async def test_epoch__providers_disagree__unreadable() -> None:
         await QuorumEpoch(writers, 2).guard_epoch()
     assert await QuorumEpoch([Says(1), Says(2), Says(2)], 2).guard_epoch() == 2  # type: ignore[list-item]
     assert world.desk.missing() == ["ethereum", "bnb", "mantle"]
-
-
-def test_openings__read_by_symbol_and_chain__unknown_ones_refused() -> None:
-    one = {"shares": 5, "block": 9, "residue_units": 3}
-    config = guard_config(registry(), settings(openings={"TSLAx": {"bnb": one}}))
-    opening = config.openings[asset_id("TSLAx", keccak256), Domain.BNB]
-    assert (opening.shares, opening.block, opening.residue_units) == (5, 9, 3)
-    with pytest.raises(Fatal, match="assets"):
-        guard_config(registry(), settings(openings={"NVDAx": {"bnb": one}}))
-    with pytest.raises(Fatal, match="openings"):
-        guard_config(registry(), settings(openings={"TSLAx": {"ton": one}}))
-    with pytest.raises(ValueError, match="shares"):
-        settings(openings={"TSLAx": {"bnb": {**one, "shares": 0}}})

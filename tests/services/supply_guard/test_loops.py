@@ -263,7 +263,9 @@ async def test_audit__one_token_cannot_be_read__the_others_are_audited_and_it_is
     await world.scan(Domain.ETHEREUM)
     await loop.step()
     async with world.store.read() as books:
-        assert [one.supply.asset for one in await books.readings()] == [ASSET]
+        here = [one for one in await books.readings() if one.chain is Domain.ETHEREUM]
+    newest = max(one.block.number for one in here)
+    assert [one.supply.asset for one in here if one.block.number == newest] == [ASSET]
 
 
 class LyingAdmin:

@@ -6,6 +6,7 @@ itself: a test says when blocks are made and when the guard looks.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from coincurve import PrivateKey
@@ -28,6 +29,7 @@ from xstock_core.observation import BlockRef, BurnFinal, TxRef
 from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
 from xstock_core.review import Route
 from xstock_runtime.clock import SeededRandomness, VirtualClock
+from xstock_runtime.errors import ServiceError
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
@@ -43,6 +45,7 @@ from xstock_supply_guard.handlers.scan import Trouble, scan_step
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import (
     AssetConfig,
+    BelievedSupply,
     ChainConfig,
     GuardConfig,
     Outcome,
@@ -307,7 +310,23 @@ class World:
                 done.append(booked)
                 if not isinstance(booked, Booked) or not booked.more:
                     break
+        await self.look_around()
         return done
+
+    async def look_around(self) -> None:
+        """The auditor has read every chain once, as it has long before anybody orders anything."""
+        async with self.store.read() as books:
+            known = {one.chain for one in await books.readings()}
+        found = []
+        for domain in CHAINS:
+            if domain in known or domain not in self.desk.live.caught_up:
+                continue
+            with suppress(ServiceError):
+                reading = await self.readers[domain].read_supply((ASSET, OTHER))
+                found += [BelievedSupply(domain, reading.block, one, 0) for one in reading.supplies]
+        if found:
+            async with self.store.write() as unit:
+                await unit.save_readings(found)
 
     async def audit(self, domain: Domain) -> Audited:
         """One audit step of a chain."""
