@@ -1062,10 +1062,12 @@ class TestMultiplier:
         for chain in world.chains.values():
             chain.set_rules(ASSET, AssetRules(multiplier=10 * 10**18, multiplier_epoch=1))
         world.mine()
-        await world.audit(Domain.BNB)
+        for domain in world.chains:
+            await world.audit(domain)
         world.mine()
         await world.scan()
-        await world.audit(Domain.BNB)
+        for domain in world.chains:
+            await world.audit(domain)
         assert (await world.sign(message)).refusals[0].reason == "CORPORATE_ACTION_WINDOW"
         await world.attest(10_000 * SHARE, sequence=2, multiplier=10 * 10**18, epoch=1)
         assert (await world.sign(message)).signature

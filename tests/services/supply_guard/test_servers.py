@@ -41,8 +41,11 @@ ROLES = {
     "relayer": ["relayer"],
     "custodian": ["custodian"],
     "agent": ["agent"],
-    "operator-1": ["operator"],
-    "operator-2": ["operator"],
+    "issuer": ["issuer"],
+    "auditor": ["auditor"],
+    "operator-1": ["operator", "approver"],
+    "operator-2": ["operator", "approver"],
+    "operator-3": ["operator"],
 }
 
 
