@@ -257,7 +257,9 @@ class World:
             body = end(Builder().store_uint(op, 32).store_uint(0, 64).store_ref(action))
             await self.send(DEPLOYER, internal_message(self.bridge, VALUE, body))
             await self.settle()
-            await self.devnet("warp", seconds=self.plan.minters[0].delay_seconds)
+            if op == PROPOSE:
+                await self.devnet("warp", seconds=self.plan.minters[0].delay_seconds)
+                await self.finalize()
 
     async def units_of(self, owner: Address32) -> int:
         """Jetton units of an owner, committed ones."""
