@@ -472,7 +472,8 @@ Global___SupplyProof: _TypeAlias = SupplyProof  # noqa: Y015
 class CancelRequest(_message.Message):
     """The holder wants the tokens back: permits CANCEL of a transfer that a guard holds or has parked.
     Kind "cancel-request"; signed by the key of the burn's sender or refund address, which is on
-    EVM chains and Tron secp256k1 and on Solana ed25519. key_id says which chain's form it is.
+    EVM chains and Tron secp256k1 (33 bytes compressed) and on Solana ed25519. key_id is that public
+    key in hexadecimal.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

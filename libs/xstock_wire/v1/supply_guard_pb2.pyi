@@ -643,6 +643,8 @@ class ChainSupply(_message.Message):
     DECIMALS_FIELD_NUMBER: _builtins.int
     READING_BLOCK_FIELD_NUMBER: _builtins.int
     LEDGER_AT_READING_FIELD_NUMBER: _builtins.int
+    UNOPENED_FIELD_NUMBER: _builtins.int
+    RESIDUE_UNITS_FIELD_NUMBER: _builtins.int
     chain: _builtins.int
     """Domain number."""
     ledger: _builtins.int
@@ -655,6 +657,12 @@ class ChainSupply(_message.Message):
     """The token's decimals."""
     ledger_at_reading: _builtins.int
     """The ledger's supply at exactly that block, units of 10^-8 share; compare with `reading`."""
+    unopened: _builtins.str
+    """What an opening of the asset would book here by this reading: whole units of 10^-8 share that
+    the ledger does not account for, as a decimal string; empty when no reading is believed yet.
+    """
+    residue_units: _builtins.str
+    """What is left over below 10^-8 share, in the token's own units, as a decimal string."""
     @_builtins.property
     def booked_through(self) -> _common_pb2.BlockRef:
         """The final block through which this guard has booked the chain."""
@@ -673,10 +681,12 @@ class ChainSupply(_message.Message):
         decimals: _builtins.int = ...,
         reading_block: _common_pb2.BlockRef | None = ...,
         ledger_at_reading: _builtins.int = ...,
+        unopened: _builtins.str = ...,
+        residue_units: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booked_through", b"booked_through", "reading_block", b"reading_block"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_through", b"booked_through", "chain", b"chain", "decimals", b"decimals", "ledger", b"ledger", "ledger_at_reading", b"ledger_at_reading", "reading", b"reading", "reading_block", b"reading_block"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_through", b"booked_through", "chain", b"chain", "decimals", b"decimals", "ledger", b"ledger", "ledger_at_reading", b"ledger_at_reading", "reading", b"reading", "reading_block", b"reading_block", "residue_units", b"residue_units", "unopened", b"unopened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

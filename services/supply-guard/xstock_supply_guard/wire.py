@@ -20,6 +20,7 @@ from xstock_core.release import Action
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.books import AssetBook, ChainBook
+from xstock_supply_guard.handlers.opening import split_units
 from xstock_supply_guard.model import (
     Alarm,
     CancelPaper,
@@ -327,6 +328,9 @@ def _chain_to_wire(chain: ChainBook) -> supply_guard_pb2.ChainSupply:
         wire.reading = str(chain.reading.units)
         wire.reading_block.CopyFrom(block_to_wire(chain.reading.block))
         wire.ledger_at_reading = max(0, chain.reading.ledger)
+        whole, residue = split_units(chain.reading)
+        wire.unopened = str(whole - chain.reading.ledger)
+        wire.residue_units = str(residue)
     return wire
 
 

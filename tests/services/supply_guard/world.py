@@ -323,7 +323,12 @@ class World:
                 continue
             with suppress(ServiceError):
                 reading = await self.readers[domain].read_supply((ASSET, OTHER))
-                found += [BelievedSupply(domain, reading.block, one, 0) for one in reading.supplies]
+                async with self.store.read() as books:
+                    held = await books.supply_at(domain, reading.block.number, (ASSET, OTHER))
+                found += [
+                    BelievedSupply(domain, reading.block, one, held.get(one.asset, 0))
+                    for one in reading.supplies
+                ]
         if found:
             async with self.store.write() as unit:
                 await unit.save_readings(found)
