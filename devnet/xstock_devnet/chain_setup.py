@@ -55,6 +55,7 @@ async def deploy_chain(
     external: External | None,
     folder: Path,
     say: Callable[[str], None],
+    delay_seconds: int = 60,
 ) -> ChainSetup:
     """Deploy and take the roles; raises ProcessFailed when somebody else must act first.
 
@@ -74,7 +75,7 @@ async def deploy_chain(
         ),
         block_time_ms=chain.block_ms,
         batch_items_max=PROFILES[chain.domain].batch_items_max,
-        delay_seconds=60,
+        delay_seconds=delay_seconds,
         relayer=relayer,
     )
     state_file = folder / f"deploy-{chain.name}.json"

@@ -543,6 +543,17 @@ class ChainOffice(Protocol):
         ...
 
 
+@runtime_checkable
+class Succession(Protocol):
+    """What an office may do besides, where a rotation changes more of the registry than its
+    guards: say how the registry's JSON document reads now."""
+
+    async def registry_after(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document of the next registry, with what the chain shows; unchanged before a
+        rotation. Raises Fatal while one is half-way."""
+        ...
+
+
 class Holder(Protocol):
     """Somebody with tokens and a key on this machine (command line, local chains)."""
 

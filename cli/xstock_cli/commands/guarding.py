@@ -6,6 +6,7 @@ present guards on Solana), remembers how far it came, and is looked at before an
 the same command is run again until nothing waits. The whole procedure is docs/rotation.md.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from xstock_chains.addresses import parse_identity, show_identity
-from xstock_chains.ports import AdminAct, GuardSet
+from xstock_chains.ports import AdminAct, GuardSet, Succession
 from xstock_chains.profiles import open_office
-from xstock_chains.registry import Registry, load_registry
+from xstock_chains.registry import Registry, load_registry, parse_registry
 from xstock_cli.exits import Exit, UsageProblem, exit_of
 from xstock_cli.offices import (
     ChainsOption,
@@ -51,13 +52,14 @@ EXAMPLES: Final = """
 \b
   xstock guard rotate --new-registry next.json --dry-run
   xstock guard rotate --new-registry next.json --admin-key admin.key \\
-    --guard-key guard-1.key --guard-key guard-2.key --yes
+    --guard-key guard-1.key --guard-key guard-2.key --write registry-2.json
   xstock guard rotate --new-registry next.json --admin-key ethereum=eth-admin.key \\
     --admin-key solana=payer.key --guard-key guard-1.key --guard-key guard-2.key --chain solana
 
 The new registry is the old one with other guards or another threshold and guard_epoch + 1. Run the
-same command again until it ends with 0; then give the new registry to every service
-(docs/rotation.md). Guards' keys are needed on Solana alone, where M present guards sign.
+same command again until it ends with 0; then give the registry that --write made to every service
+(docs/rotation.md): on Solana other guards mean another mint authority, which it names. Guards' keys
+are needed on Solana alone, where M present guards sign.
 """
 
 
@@ -80,6 +82,10 @@ def rotate(
         list[str] | None, typer.Option("--guard-key", help="A present guard's key; repeat it.")
     ] = None,
     registry: RegistryOption = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", help="Where to write the finished registry once nothing waits."),
+    ] = None,
     chain: ChainsOption = None,
     node: NodeOption = None,
     dry_run: DryRunOption = False,
@@ -112,6 +118,10 @@ def rotate(
         screen.note(f"failed: {', '.join(failed)}; the others went on. Mend it and run this again")
     elif code is Exit.PENDING:
         screen.note("run this again then; nothing is done twice")
+    elif write is not None and not dry_run:
+        document = json.loads(new_registry.read_text(encoding="utf-8"))
+        write.write_text(run(lambda: _finished(hands, document)), encoding="utf-8")
+        screen.note(f"wrote {write}: check it, then give it to every service (docs/rotation.md)")
     raise typer.Exit(code)
 
 
@@ -153,6 +163,20 @@ async def _rotate_one(
         finally:
             await opened.aclose()
     raise last
+
+
+async def _finished(hands: Hands, document: Mapping[str, Any]) -> str:
+    """The new registry with what chains say of themselves after the rotation, checked."""
+    for chain in hands.chains:
+        opened = open_office(hands.registry, chain, hands.nodes[chain][0], None)
+        try:
+            if isinstance(opened.port, Succession):
+                document = await opened.port.registry_after(document)
+        finally:
+            await opened.aclose()
+    text = json.dumps(document, indent=1)
+    parse_registry(text)
+    return text
 
 
 def guard_set_of(registry: Registry, chain: str) -> GuardSet:

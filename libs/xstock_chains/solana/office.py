@@ -8,10 +8,10 @@ registry must name the new multisig afterwards: the first act's detail says what
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from xstock_chains.office_rules import asset_unknown, key_may_not, key_missing, rotation_needed
 from xstock_chains.ports import AdminAct, GuardSet, PauseState, StepState
@@ -49,6 +49,7 @@ from xstock_chains.solana.rpc import (
 )
 from xstock_chains.solana.sending import ACT, Sender
 from xstock_chains.solana.signer import LocalSigner
+from xstock_chains.solana.succession import with_multisig
 from xstock_chains.solana.wire import KEY_SIZE, Instruction
 from xstock_core.ids import AssetId
 from xstock_runtime.clock import Clock
@@ -341,6 +342,19 @@ class SolanaOffice:
             f"{at}; then register this bridge with code_hash {keccak256(data).hex()}, retire "
             f"{show(self.chain.multisig.key)}, and give the references' code_hash: {facts}"
         )
+
+    async def registry_after(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The registry's document with the multisig that all mints have by now; raises Fatal
+        while a rotation is half-way."""
+        authorities = {one.mint.authority for one in await self._tokens()}
+        (authority,) = authorities if len(authorities) == 1 else (None,)
+        (account,) = await self._accounts([authority]) if authority is not None else (None,)
+        if authority is None or account is None or parse_multisig(account) is None:
+            raise self._mixed(authorities)
+        if authority == self.chain.multisig.key:
+            return dict(document)
+        slot = number_of(await self._rpc.call("getSlot", CONFIRMED), "getSlot")
+        return with_multisig(document, self.chain, authority, account.data, slot)
 
     # ------------------------------------------------------------------ looking
 

@@ -51,6 +51,8 @@ KEYS = {
 }
 FOREIGN_BRIDGE = Address32(bytes(12) + b"\x11" * 20)
 PATIENCE_TRIES = 60
+DELAY_SECONDS = 20
+"""Between an admin's proposal and its effect."""
 
 
 @dataclass
@@ -241,6 +243,7 @@ async def _deploy(bare: BareChains, chain: LocalChain) -> ChainSetup:
         external=None,
         folder=bare.folder,
         say=lambda _: None,
+        delay_seconds=DELAY_SECONDS,
     )
 
 

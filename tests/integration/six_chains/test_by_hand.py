@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.six_chains.bare import BareChains, bare_chains
+from tests.integration.six_chains.bare import DELAY_SECONDS, BareChains, bare_chains
 from xstock_chains.ports import ExecutionState
-from xstock_chains.registry import Registry
+from xstock_chains.registry import Registry, load_registry
 from xstock_devnet.plan import CHAINS
 from xstock_runtime.clock import SystemClock
 
@@ -74,3 +74,43 @@ async def test_pause_all__nothing_else_runs__every_chain_stops_and_one_that_is_a
     assert not any((await releases(bare, ["guard-1", "guard-2"])).values())
     code, document, notes = await bare.xstock("pauses", "--registry", "registry.json")
     assert (code, paused(document)) == (0, NAMES), notes
+
+
+async def test_guard_rotate__add_remove_and_raise_the_threshold__resumes_and_ends_on_all_chains(
+    bare: BareChains,
+) -> None:
+    """F83: guard-1 goes, guard-4 comes, three must sign; what two of before sign is void."""
+    new = ("guard-2", "guard-3", "guard-4")
+    bare.write_registry("next.json", bare.document(new, 3, 2))
+    rotate = ("guard", "rotate", "--registry", "registry.json", "--new-registry", "next.json")
+    code, document, notes = await bare.xstock(*rotate, "--dry-run")
+    assert code == 0, notes
+    planned = {act["state"] for one in document["chains"].values() for act in one["acts"]}
+    assert planned == {"planned"}
+
+    admin = (*rotate, "--admin-key", "deployer.key", "--yes", "--write", "registry-2.json")
+    code, document, notes = await bare.xstock(*admin)
+    assert code != 0
+    assert "solana" in notes.splitlines()[-1], notes
+
+    signed = (*admin, "--guard-key", "guard-1.key", "--guard-key", "guard-2.key")
+    code, document, notes = await bare.xstock(*signed)
+    assert code == 4, notes
+    waiting = [
+        name
+        for name, one in document["chains"].items()
+        if any(act["state"] == "waiting" and act["until"] for act in one["acts"])
+    ]
+    assert set(NAMES) - set(waiting) <= {"ethereum", "solana"}, waiting
+    await SystemClock().sleep(DELAY_SECONDS + 3)
+    code, document, notes = await bare.xstock(*signed)
+    assert code == 0, notes
+    code, document, notes = await bare.xstock(*signed)
+    states = {act["state"] for one in document["chains"].values() for act in one["acts"]}
+    assert (code, states) == (0, {"already"}), document
+
+    after = load_registry(bare.folder / "registry-2.json")
+    assert not any((await releases(bare, ["guard-1", "guard-2"])).values())
+    assert not any((await releases(bare, ["guard-2", "guard-3"], after)).values())
+    good = await releases(bare, new, after)
+    assert set(good.values()) == {ExecutionState.RELEASED}, good
