@@ -5,9 +5,12 @@ the registry's, a chain without providers of its own, a quorum that half of the 
 pass, providers shared with others, an old schema, or a second live instance of the same guard.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 from sqlalchemy import text
@@ -44,6 +47,7 @@ from xstock_supply_guard.entrypoints.audit_server import AuditServicer
 from xstock_supply_guard.entrypoints.collateral import CoverLoop
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.entrypoints.people_server import DenialWatch
+from xstock_supply_guard.entrypoints.rebuilding import Imported, import_papers
 from xstock_supply_guard.entrypoints.servers import (
     SERVICES,
     OperatorServicer,
@@ -55,6 +59,8 @@ from xstock_supply_guard.handlers.audit import Auditor
 from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.handlers.desk import Desk, make_live
 from xstock_supply_guard.handlers.origin import begin
+from xstock_supply_guard.handlers.prove import ledger_hash
+from xstock_supply_guard.handlers.rebuild import begin_rebuild, replay
 from xstock_supply_guard.handlers.watching import RightsWatch
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import GuardConfig
@@ -83,6 +89,30 @@ class ChainDoor:
 @asynccontextmanager
 async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
     """Build one guard from its settings; everything is closed again on leaving."""
+    async with _opened(settings) as guard:
+        stack, desk = guard.stack, guard.desk
+        desk.screening = screening_list(guard.registry, settings, desk.clock)
+        await begin(desk)
+        paper_key = open_paper_key(guard.registry, settings)
+        yield await _serve(
+            stack, settings, desk, guard.doors, guard.database, guard.lease, desk.clock, paper_key
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A guard with its keys, chains and memory, doing nothing yet."""
+
+    stack: AsyncExitStack
+    registry: Registry
+    desk: Desk
+    doors: Mapping[Domain, ChainDoor]
+    database: Database
+    lease: AdvisoryLease
+
+
+@asynccontextmanager
+async def _opened(settings: GuardSettings) -> AsyncIterator[_Opened]:
     clock = SystemClock()
     registry = load_registry(settings.registry_path)
     config = guard_config(registry, settings)
@@ -98,10 +128,43 @@ async def bootstrap(settings: GuardSettings) -> AsyncIterator[Service]:
             lease=lease,
         )
         desk = make_desk(config, store, clock, doors, codecs, signers)
-        desk.screening = screening_list(registry, settings, clock)
-        await begin(desk)
-        paper_key = open_paper_key(registry, settings)
-        yield await _serve(stack, settings, desk, doors, database, lease, clock, paper_key)
+        yield _Opened(stack, registry, desk, doors, database, lease)
+
+
+async def rebuild(settings: GuardSettings, papers: Path | None) -> dict[str, Any]:
+    """Fill this guard's empty database from the chains and the papers of an export; what came out.
+
+    Raises Fatal NOT_EMPTY, SELF_TEST_FAILED, UNBELIEVED or EXPORT_UNREADABLE.
+    """
+    async with _opened(settings) as guard:
+        desk, doors = guard.desk, guard.doors
+        await begin_rebuild(desk)
+        keeping = asyncio.create_task(guard.lease.keep(guard.database, desk.clock))
+        try:
+            for door in doors.values():
+                await door.check.run()
+            readers = {domain: door.reader for domain, door in doors.items()}
+            done = await replay(desk, readers)
+            said = await import_papers(desk, papers) if papers is not None else Imported()
+            found = await ledger_hash(desk)
+            async with desk.store.read() as books:
+                halts = [halt.reason for halt in await books.halts()]
+        finally:
+            keeping.cancel()
+    return {
+        "guard": desk.config.guard_id,
+        "chains": {
+            desk.config.chains[one.chain].name: {
+                "observations": one.observations,
+                "through": one.through,
+            }
+            for one in done
+        },
+        "papers": {"taken": said.taken, "refused": said.refused},
+        "ledger_hash": found.digest.hex(),
+        "entries": found.entries,
+        "halts": halts,
+    }
 
 
 def make_desk(

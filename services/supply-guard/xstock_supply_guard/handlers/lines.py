@@ -6,7 +6,7 @@ lists every verb with its fields; the offline verifier reads these lines and not
 """
 
 from collections.abc import Sequence
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from xstock_core.cap import Attestation
 from xstock_core.ids import AssetId, Domain
@@ -17,6 +17,7 @@ from xstock_supply_guard.model import (
     ClaimRecord,
     Halt,
     IssueRecord,
+    OrderPaper,
     Permit,
     SignedStatement,
 )
@@ -141,3 +142,27 @@ def halt_line(halt: Halt) -> str:
         chain=None if chain is None else int(chain),
         reason=halt.reason,
     )
+
+
+def order_paper_line(order: OrderPaper) -> str:
+    """An issuer's order that was granted, with the paper that proves it."""
+    return line(
+        "order-paper",
+        asset=order.asset,
+        number=order.order_number,
+        paper=order.statement.paper,
+        keys=order.statement.key_id,
+        signatures=order.statement.signature,
+    )
+
+
+def read_line(text: str) -> tuple[str, dict[str, str]]:
+    """A line's verb and fields; raises ValueError for what is no line."""
+    verb, *parts = text.split(" ")
+    fields = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"{text[:80]!r} is no line of a journal")
+        fields[name] = unquote(value)
+    return verb, fields

@@ -150,9 +150,10 @@ def _rejection_line(transfer_id: TransferId, reason: str, statement: SignedState
         id=transfer_id,
         state="REJECTED",
         reason=reason,
-        paper=statement.digest,
-        key=statement.key_id,
-        signature=statement.signature,
+        digest=statement.digest,
+        paper=statement.paper,
+        keys=statement.key_id,
+        signatures=statement.signature,
     )
 
 

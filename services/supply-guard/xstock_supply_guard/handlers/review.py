@@ -43,7 +43,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.flowing import Flows, look_up_flows, refund_evidence
 from xstock_supply_guard.handlers.halting import scopes
 from xstock_supply_guard.handlers.limits import buckets_in_force, limits_in_force
-from xstock_supply_guard.handlers.lines import ruling_line
+from xstock_supply_guard.handlers.lines import order_paper_line, ruling_line
 from xstock_supply_guard.handlers.opening import openness
 from xstock_supply_guard.handlers.papers import issuer_address, order_message, signed_by_issuer
 from xstock_supply_guard.handlers.pausing import pauses_in_force
@@ -459,8 +459,18 @@ async def _save(
     if changed:
         await unit.save_claims(changed)
         given = [record.ruling for record in changed]
-        await unit.journal([ruling_line(record) for record in changed], page.now_ms)
+        lines = [ruling_line(record) for record in changed]
+        lines.extend(_order_lines(page, given))
+        await unit.journal(lines, page.now_ms)
         await unit.publish(given, page.now_ms)
+
+
+def _order_lines(page: _Page, given: Sequence[Ruling]) -> list[str]:
+    """The papers of the orders that were granted: a rebuilt guard hands them in again."""
+    orders = [
+        page.claims[one.transfer_id].order for one in given if one.outcome is Outcome.GRANTED
+    ]
+    return [order_paper_line(order) for order in orders if order is not None]
 
 
 async def _save_waiting(unit: GuardUnit, page: _Page, rulings: Mapping[TransferId, Ruling]) -> None:
