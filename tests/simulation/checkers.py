@@ -19,6 +19,7 @@ from xstock_core.observation import BurnFinal, Observation, ReleaseFinal
 from xstock_core.release import ExecutionKey, key_of
 from xstock_core.transfer import Phase, view
 from xstock_relayer.model import SlotState
+from xstock_supply_guard.handlers.findings import refund_key
 
 SETTLED = {Phase.RELEASED, Phase.REFUNDED, Phase.PARKED}
 
@@ -31,6 +32,8 @@ class Checker:
     checked: dict[Domain, int] = field(default_factory=dict)
     final_burns: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
     final_releases: dict[ExecutionKey, ReleaseFinal] = field(default_factory=dict)
+    refundable: dict[ExecutionKey, BurnFinal] = field(default_factory=dict)
+    """Final burns by what their refund would be keyed by."""
 
     def check_always(self) -> None:
         """After every turn."""
@@ -53,6 +56,7 @@ class Checker:
     def _take(self, observation: Observation) -> None:
         if isinstance(observation, BurnFinal):
             self.final_burns[key_of(observation.message)] = observation
+            self.refundable[refund_key(observation)] = observation
         elif isinstance(observation, ReleaseFinal):
             key = ExecutionKey(observation.destination, observation.source, observation.nonce)
             assert key not in self.final_releases, f"INV-02: {key} was released twice"
@@ -69,11 +73,14 @@ class Checker:
                         yield observation
 
     def _check_release(self, release: ReleaseFinal) -> None:
+        key = ExecutionKey(release.destination, release.source, release.nonce)
+        if key in self.refundable:
+            self._check_refund(release, self.refundable[key])
+            return
         if release.source is Domain.CUSTODY:
             ordered = {(o.amount, o.recipient) for o in self.world.orders.values()}
             assert (release.amount, release.recipient) in ordered, "INV-01: never ordered"
             return
-        key = ExecutionKey(release.destination, release.source, release.nonce)
         burn = self.final_burns.get(key)
         assert burn is not None, f"INV-01: {key} was released without a final burn"
         message = burn.message
@@ -83,6 +90,23 @@ class Checker:
             release.amount,
         )
         assert same, f"INV-03: {key} was released with other content"
+
+    def _check_refund(self, release: ReleaseFinal, burn: BurnFinal) -> None:
+        """INV-02: what flows back was finally cancelled (or rejected), and nothing else of it."""
+        message = burn.message
+        same = (message.asset, message.refund_address, message.amount) == (
+            release.asset,
+            release.recipient,
+            release.amount,
+        )
+        assert same, f"INV-03: {burn.transfer_id.hex()} flowed back with other content"
+        if message.kind is Kind.REDEEM:
+            rejected = self.world.redeemed.get(burn.transfer_id) is False
+            assert rejected, "INV-02: a redemption flowed back that custody had not rejected"
+            return
+        there = self.world.chains[message.destination]
+        done = there.state.execution.get((message.source, message.nonce), there.final.number)
+        assert done is ExecutionState.CANCELLED, "INV-02: flowed back without a final cancellation"
 
     def _check_cap(self, asset: AssetId) -> None:
         """INV-04 by the chains' own figures: what exists and what is on its way."""
@@ -101,9 +125,15 @@ class Checker:
                 continue
             chain = self.world.chains[key.destination]
             done = chain.state.execution.get((key.source, key.nonce), chain.head.number)
-            claimed = done is None or done is ExecutionState.PARKED
+            claimed = done is not ExecutionState.RELEASED and not self._flowed_back(burn)
             total += burn.message.amount if claimed else 0
         return total
+
+    def _flowed_back(self, burn: BurnFinal) -> bool:
+        key = refund_key(burn)
+        chain = self.world.chains[key.destination]
+        done = chain.state.execution.get((key.source, key.nonce), chain.head.number)
+        return done is ExecutionState.RELEASED
 
     # the end
 
@@ -127,16 +157,21 @@ class Checker:
         for key, burn in self.final_burns.items():
             transfer = transfers.get(burn.transfer_id)
             assert transfer is not None, f"INV-13: the burn {key} was forgotten"
-            if burn.message.kind is Kind.REDEEM:
-                continue
             phase = view(transfer.state).phase
             assert phase in SETTLED, f"INV-13: {key} stands at {view(transfer.state)}"
-            if phase is Phase.RELEASED:
+            flowed_back = refund_key(burn) in self.final_releases
+            assert flowed_back == (phase is Phase.REFUNDED), f"{key}: {phase}, {flowed_back}"
+            if burn.message.kind is Kind.REDEEM:
+                assert self.world.redeemed[burn.transfer_id] == (phase is Phase.RELEASED)
+            elif phase is Phase.RELEASED:
                 assert key in self.final_releases, f"{key} is said to be released and is not"
         real = {burn.transfer_id for burn in self.final_burns.values()}
         for transfer_id, transfer in transfers.items():
             message = transfer.state.message
             if message is None or message.kind is Kind.ISSUE or transfer_id in real:
+                continue
+            if message.kind is Kind.REFUND:
+                assert key_of(message) in self.refundable, "INV-01: a refund of no final burn"
                 continue
             assert message in self.world.forged_messages, "INV-01: opened without a burn"
             shown = view(transfer.state)

@@ -36,6 +36,7 @@ from xstock_supply_guard.adapters.memory import MemoryGuardStore
 from xstock_supply_guard.handlers.attesting import submit_attestation
 from xstock_supply_guard.handlers.audit import Auditor, audit_step
 from xstock_supply_guard.handlers.desk import Desk, make_live
+from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.scan import scan_step
 from xstock_supply_guard.handlers.sign import sign_release
@@ -166,10 +167,20 @@ class GuardProcess:
         except (Transient, Ambiguous) as error:
             self.troubles.append(error.code)
 
-    async def attest(self, attestation: Attestation, key: bytes = ATTESTOR_KEY) -> None:
-        """Custody states what it holds, sealed with this key."""
-        paper = statement("attestation", "custodian", key, repr(attestation))
-        await submit_attestation(self.desk, attestation, paper)
+    async def attest(
+        self,
+        attestation: Attestation,
+        key: bytes = ATTESTOR_KEY,
+        paid: Sequence[TransferId] = (),
+    ) -> None:
+        """Custody states what it holds and what it has paid out, sealed with this key."""
+        paper = statement("attestation", "custodian", key, repr((attestation, paid)))
+        await submit_attestation(self.desk, attestation, paper, tuple(paid))
+
+    async def reject(self, redemption: TransferId) -> None:
+        """Custody refuses to pay a redemption."""
+        paper = statement("redemption-rejection", "custodian", ATTESTOR_KEY, redemption.hex())
+        await submit_rejection(self.desk, redemption, "the account is not known", paper)
 
     async def reads(self) -> GuardReads:
         """The committed books."""

@@ -14,6 +14,7 @@ from tests.simulation.world import (
 )
 from xstock_chains.fake.state import AssetRules
 from xstock_core.ids import AssetId, Domain
+from xstock_core.message import Kind
 from xstock_core.transfer import Phase, view
 
 CALM_TURNS_MAX = 400
@@ -30,6 +31,7 @@ class Report:
     crashes: int
     released: int
     parked: int
+    refunded: int
 
 
 async def run(setup: Setup) -> Report:
@@ -51,6 +53,7 @@ async def run(setup: Setup) -> Report:
         crashes=world.crashes,
         released=sum(phase is Phase.RELEASED for phase in phases),
         parked=sum(phase is Phase.PARKED for phase in phases),
+        refunded=sum(phase is Phase.REFUNDED for phase in phases),
     )
 
 
@@ -85,6 +88,8 @@ async def _storm(world: World, checker: Checker) -> None:
         for strike in strikes:
             strike(world)
         _burn(world)
+        await _change_minds(world)
+        await _settle_redemptions(world, checker, percent=10)
         if world.setup.seed % 2 == 0:
             await _strike_custody(world)
         elif turn == over_cap:
@@ -107,6 +112,25 @@ def _burn(world: World) -> None:
     elif world.dice.chance(8) and source is not Domain.BNB:
         destination, recipient = Domain.BNB, REFUSING
     world.chains[source].burn(holder, asset, destination, recipient, amount)
+
+
+async def _change_minds(world: World) -> None:
+    """A holder wants back what is held or parked, and now and then what is not."""
+    if not world.dice.chance(60):
+        return
+    open_ones = sorted(world.disk.transfers.values(), key=lambda one: one.id)
+    waiting = [t for t in open_ones if t.view.phase in (Phase.HELD, Phase.PARKED)]
+    wanted = waiting if waiting and world.dice.chance(90) else open_ones
+    if wanted:
+        await world.take_back(world.dice.pick(wanted))
+
+
+async def _settle_redemptions(world: World, checker: Checker, percent: float) -> None:
+    """Custody pays some redemptions out and rejects others, each of them once."""
+    for burn in list(checker.final_burns.values()):
+        unsaid = burn.transfer_id not in world.redeemed
+        if burn.message.kind is Kind.REDEEM and unsaid and world.dice.chance(percent):
+            await world.settle_redemption(burn, pay=world.dice.chance(50))
 
 
 def _strike_nodes(world: World) -> None:
@@ -181,6 +205,7 @@ async def _calm(world: World, checker: Checker) -> None:
         for chain in world.chains.values():
             chain.set_rules(asset, AssetRules())
     for turn in range(CALM_TURNS_MAX):
+        await _settle_redemptions(world, checker, percent=100)
         await world.take_turn()
         checker.check_always()
         if turn >= 12 and turn % 4 == 0 and checker.all_ended():

@@ -17,12 +17,14 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.checkers import Checker
+from tests.simulation.guards import holders_request
 from tests.simulation.storm import Report, run
 from tests.simulation.world import (
     ASSETS,
     CAP_SHARES,
     CHAINS,
     HOLDERS,
+    HOLDERS_KEYS,
     REFUSING,
     SHARE,
     Setup,
@@ -30,11 +32,16 @@ from tests.simulation.world import (
 )
 from xstock_chains.fake import FakeNode
 from xstock_chains.fake.node import View
+from xstock_core.facts import RefundDue
 from xstock_core.ids import Domain
 from xstock_core.observation import BlockRef
 from xstock_core.policy import POLICIES, check_evidence
+from xstock_core.refund import refund_of
 from xstock_core.refusal import Reason
 from xstock_core.transfer import Phase, view
+from xstock_relayer.handlers.desk import News
+from xstock_relayer.handlers.returning import CancelPaper
+from xstock_runtime.hashing import keccak256
 
 SEEDS_PER_BLOCK = 25
 BLOCKS = 20
@@ -74,6 +81,7 @@ async def test_system__storm_of_faults__every_final_burn_ends_and_nothing_is_dou
     assert sum(report.burns for report in reports) > 5 * SEEDS_PER_BLOCK
     assert sum(report.crashes for report in reports) > 0
     assert sum(report.released for report in reports) > 5 * SEEDS_PER_BLOCK
+    assert sum(report.refunded for report in reports) > 0
 
 
 @pytest.mark.parametrize("block", range(QUORUM_BLOCKS))
@@ -181,6 +189,66 @@ async def test_defence_removed__latest_is_taken_for_final__a_checker_sees_the_ea
     """F19, F21, F27: a release must never stand on a burn that can still vanish."""
     with pytest.raises(AssertionError, match="INV-01"):
         await hurry(Setup(seed=1, node_type=EagerNode))
+
+
+async def take_too_early(setup: Setup) -> None:
+    """A bad relayer opens the refund of a transfer that nobody cancelled, and asks for it."""
+    world = World(setup)
+    checker = Checker(world)
+    await world.relayer.start()
+    for asset in ASSETS:
+        await world.attest(asset, CAP_SHARES)
+    await world.issue(ASSETS[0], Domain.ETHEREUM, HOLDERS[0], 10 * SHARE)
+    for _ in range(20):
+        await world.take_turn()
+    world.chains[Domain.ETHEREUM].burn(HOLDERS[0], ASSETS[0], Domain.BNB, HOLDERS[1], SHARE)
+    for _ in range(12):
+        await world.take_turn()
+        checker.check_always()
+    (burn,) = checker.final_burns.values()
+    bridge = world.chains[Domain.BNB].config.bridge
+    refund = refund_of(burn.message, bridge, keccak256)
+    due = (refund.transfer_id(keccak256), RefundDue(refund, burn.transfer_id, 1))
+    await world.relayer.desk.record(News(facts=[due]))
+    for _ in range(20):
+        await world.take_turn()
+        checker.check_always()
+
+
+async def test_system__refund_asked_for_without_a_cancellation__nothing_flows_back() -> None:
+    """F05, INV-02: guards look for the final cancellation in their own books."""
+    await take_too_early(Setup(seed=2))
+
+
+async def test_defence_removed__guards_ask_for_no_cancellation__a_checker_sees_the_double() -> None:
+    """F05, INV-02: the burn would be released there and refunded here."""
+    credulous = tuple(policy for policy in POLICIES if policy is not check_evidence)
+    with pytest.raises(AssertionError, match="INV-02"):
+        await take_too_early(Setup(seed=2, policies=credulous))
+
+
+async def test_system__transfer_of_another_holder__no_paper_takes_it_back() -> None:
+    """Only the holder's key counts: a stranger's request is refused and the transfer goes on."""
+    world = World(Setup(seed=5))
+    await world.relayer.start()
+    world.chains[Domain.BNB].refuse(REFUSING, refuses=True)
+    await world.attest(ASSETS[0], CAP_SHARES)
+    await world.issue(ASSETS[0], Domain.ETHEREUM, HOLDERS[0], 10 * SHARE)
+    for _ in range(20):
+        await world.take_turn()
+    world.chains[Domain.ETHEREUM].burn(HOLDERS[0], ASSETS[0], Domain.BNB, REFUSING, SHARE)
+    for _ in range(20):
+        await world.take_turn()
+    (parked,) = await world.relayer.operator.list_parked(None, 10)
+    expires = world.clock.unix_ms() // 1000 + 600
+    paper = CancelPaper(parked.id, expires, holders_request(parked.id, expires, HOLDERS_KEYS[1]))
+    await world.relayer.returner.cancel(parked.id, "mine", "stranger", paper)
+    for _ in range(20):
+        await world.take_turn()
+    after = world.disk.transfers[parked.id]
+    assert view(after.state).phase is Phase.PARKED
+    assert after.state.refund_id is None
+    assert "CANCEL_REFUSED" in [alarm.code for alarm in world.disk.alarms]
 
 
 async def over_issue(setup: Setup) -> int:

@@ -6,7 +6,7 @@ Nothing sleeps and nothing is random but the seed.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.simulation.dice import Crashed, Dice
@@ -17,6 +17,7 @@ from tests.simulation.guards import (
     GuardProcess,
     MortalStore,
     Network,
+    holders_request,
     issue_paper,
     sealed,
 )
@@ -34,7 +35,7 @@ from xstock_chains.fake import (
 from xstock_chains.ports import ChainReader, SignedTx
 from xstock_chains.quorum import Quorum
 from xstock_core.cap import Attestation
-from xstock_core.ids import Address32, AssetId, Domain, asset_id, counter_nonce
+from xstock_core.ids import Address32, AssetId, Domain, TransferId, asset_id, counter_nonce
 from xstock_core.message import Kind, TransferMessage, make_message
 from xstock_core.observation import BurnFinal, Place, TxRef
 from xstock_core.policy import POLICIES, Policy
@@ -43,7 +44,8 @@ from xstock_core.signing import SIGNING_POLICIES
 from xstock_relayer.adapters.memory import Disk, MemoryBooks
 from xstock_relayer.handlers.issuing import IssueOrderPaper
 from xstock_relayer.handlers.relayer import Destination, Relayer
-from xstock_relayer.model import Change, Hint, Numbered, SignedOrder, Terms
+from xstock_relayer.handlers.returning import CancelPaper
+from xstock_relayer.model import Change, Hint, Numbered, SignedOrder, Terms, Transfer
 from xstock_runtime.clock import SeededRandomness, VirtualClock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -52,6 +54,7 @@ from xstock_supply_guard.ports import SignatureCheck
 from xstock_watcher.adapters.memory import MemoryProgressBus, MemoryWatcherStore
 from xstock_watcher.handlers import WatcherHandlers
 from xstock_watcher.ports import Numbered as Seen
+from xstock_wire.papers import PaperKey
 
 CHAINS = (Domain.ETHEREUM, Domain.BNB, Domain.MANTLE)
 SIX_CHAINS = (*CHAINS, Domain.SOLANA, Domain.TRON, Domain.TON)
@@ -66,6 +69,10 @@ LAGS = {
 ASSETS = (asset_id("TSLAx"), asset_id("AAPLx"))
 SHARE = 100_000_000
 HOLDERS = tuple(FakeSigner(f"holder-{n}".encode()).address for n in range(4))
+HOLDERS_KEYS = tuple(
+    PaperKey.of_holder(keccak256(b"xstock/fake-key" + f"holder-{n}".encode())).public_key
+    for n in range(4)
+)
 REFUSING = FakeSigner(b"refusing").address
 RELAYER_KEY = FakeSigner(b"relayer")
 GUARD_KEYS = {f"guard-{n}": FakeSigner(f"guard-{n}".encode()) for n in (1, 2, 3)}
@@ -227,6 +234,9 @@ class World:
         self.orders: dict[bytes, OrderPaper] = {}
         self.order_numbers = dict.fromkeys(ASSETS, 0)
         self.attested = dict.fromkeys(ASSETS, 0)
+        self.holds = dict.fromkeys(ASSETS, CAP_SHARES)
+        self.redeemed: dict[TransferId, bool] = {}
+        """Redemptions with custody's last word: paid or not."""
         self.crashes = 0
         self.lazy = False
         """Guards scan a chain now and then only, each at its own moments."""
@@ -413,14 +423,47 @@ class World:
         self.attested[asset] += 1
         now = self.clock.unix_ms() // 1000
         paper = Attestation(asset, held_shares, 8, 10**18, 0, self.attested[asset], now)
+        self.holds[asset] = held_shares
+        await self._tell_guards(lambda guard: guard.attest(paper))
+
+    async def _tell_guards(self, tell: Callable[[GuardProcess], Awaitable[None]]) -> None:
+        """Every guard hears it, however often it dies while it listens."""
         for guard in self.guards:
             while True:
                 try:
-                    await guard.attest(paper)
+                    await tell(guard)
                 except Crashed:
                     self._restart_guard(guard)
                 else:
                     break
+
+    async def settle_redemption(self, burn: BurnFinal, *, pay: bool) -> None:
+        """Custody's last word: paid (its next attestation lists it) or rejected."""
+        self.redeemed[burn.transfer_id] = pay
+        if not pay:
+            await self._tell_guards(lambda guard: guard.reject(burn.transfer_id))
+            return
+        asset = burn.message.asset
+        self.attested[asset] += 1
+        now = self.clock.unix_ms() // 1000
+        paper = Attestation(asset, self.holds[asset], 8, 10**18, 0, self.attested[asset], now)
+        await self._tell_guards(lambda guard: guard.attest(paper, paid=(burn.transfer_id,)))
+
+    async def take_back(self, transfer: Transfer, *, life: int = 60) -> None:
+        """The holder asks for the tokens of a transfer back, with a signed paper."""
+        message = transfer.state.message
+        if message is None or message.refund_address not in HOLDERS:
+            return
+        key = HOLDERS_KEYS[HOLDERS.index(message.refund_address)]
+        expires = self.clock.unix_ms() // 1000 + life
+        signed = holders_request(transfer.id, expires, key)
+        paper = CancelPaper(transfer.id, expires, signed)
+        try:
+            await self.relayer.returner.cancel(transfer.id, "changed my mind", "holder", paper)
+        except Crashed:
+            await self.restart_relayer()
+        except (Transient, Ambiguous, InvalidMessage):
+            return
 
     async def issue(
         self, asset: AssetId, destination: Domain, recipient: Address32, amount: int
@@ -553,6 +596,7 @@ def guard_config(name: str, chains: dict[Domain, FakeChain], page_limit: int = 7
         routes=routes,
         issuers={"issuer": ISSUER_KEY},
         attestors={"custodian": ATTESTOR_KEY},
+        custodians=frozenset({"custodian"}),
         page_limit=page_limit,
         review_wait_seconds=0,
         fresh_key=True,
