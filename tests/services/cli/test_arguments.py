@@ -13,8 +13,8 @@ from xstock_cli.local_options import parse_externals
 from xstock_devnet.plan import CHAINS
 
 COMMANDS = (
-    "assets", "chains", "demo", "deploy", "doctor", "explain", "halt", "halts", "issue", "key",
-    "resume", "status", "supply", "transfer", "up", "watch",
+    "assets", "chains", "confirm-pause", "demo", "deploy", "doctor", "explain", "halt",
+    "halts", "issue", "key", "pause-all", "pauses", "resume", "status", "supply", "transfer", "unpause", "up", "watch",
 )  # fmt: skip
 HASH = "0x" + "ab" * 32
 
