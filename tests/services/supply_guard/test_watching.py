@@ -35,7 +35,7 @@ class Provider:
 
 def watch(*providers: Provider) -> RightsWatch:
     """Two of these must agree."""
-    return RightsWatch(Domain.BNB, providers, 2)  # type: ignore[arg-type]
+    return RightsWatch(Domain.BNB, providers, 2)
 
 
 async def funded() -> World:
