@@ -27,6 +27,7 @@ from xstock_supply_guard.model import (
     Halt,
     Opening,
     OpeningPaper,
+    OpeningRecord,
     OrderPaper,
     PermitItem,
     Ruling,
@@ -228,6 +229,19 @@ def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
     return OpeningPaper(asset, chains, paper_digest(OPENING, deployment_id, paper))
 
 
+def _opening_paper(record: OpeningRecord) -> bytes:
+    """The very paper that was signed: it has one form."""
+    paper = papers_pb2.Opening(asset=record.asset)
+    for chain, one in sorted(record.chains.items()):
+        paper.chains.add(
+            chain=chain,
+            shares=one.shares,
+            residue_units=str(one.residue_units),
+            block_number=one.block,
+        )
+    return paper.SerializeToString(deterministic=True)
+
+
 def opening_statements(
     wires: Sequence[common_pb2.SignedPaper], deployment_id: str
 ) -> tuple[OpeningPaper, list[SignedStatement]]:
@@ -315,6 +329,7 @@ def book_to_wire(book: AssetBook) -> supply_guard_pb2.AssetLedger:
         multiplier=str(attestation.multiplier) if attestation else "",
         last_order_number=book.last_order_number,
         open=book.open,
+        opening=_opening_paper(book.opening) if book.opening else b"",
     )
 
 

@@ -23,6 +23,7 @@ _log = get_logger("guard")
 _PAUSE_SECONDS = 0.05
 """Between two looks at a chain, however often its bell rings."""
 _TROUBLE_SECONDS = 1.0
+_FIRST_AUDIT_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -109,12 +110,15 @@ class AuditLoop:
     clock: Clock
     metrics: GuardMetrics
     seconds: float
+    believed: bool = False
+    """Whether a reading was ever believed; until then nothing of an asset may be issued."""
 
     async def run(self) -> None:
-        """Audit for ever."""
+        """Audit for ever, at first more often."""
         while True:
             await self.step()
-            await self.clock.sleep(self.seconds)
+            first = min(_FIRST_AUDIT_SECONDS, self.seconds)
+            await self.clock.sleep(self.seconds if self.believed else first)
 
     async def step(self) -> None:
         """One audit; what could not be read or believed is only told."""
@@ -131,6 +135,7 @@ class AuditLoop:
             _log.warning("supply_unread", chain=name, assets=[a.hex() for a in found.unread])
         if not found.believed:
             return
+        self.believed = True
         self.metrics.supply_above_ledger.labels(name).set(len(found.above))
         self.metrics.supply_below_ledger.labels(name).set(len(found.below))
         if found.above:

@@ -19,7 +19,7 @@ from xstock_core.observation import BlockRef
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.opening import openness
 from xstock_supply_guard.handlers.origin import why_not_yet
-from xstock_supply_guard.model import BelievedSupply, Halt, JournalHead, Scan
+from xstock_supply_guard.model import BelievedSupply, Halt, JournalHead, OpeningRecord, Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class AssetBook:
     last_order_number: int
     open: bool
     """Whether the asset may be bridged; False too while nobody has read every chain."""
+    opening: OpeningRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
         readings = {(r.supply.asset, r.chain): r for r in await books.readings()}
         halts = await books.halts()
         orders = await books.reserved_through(assets)
+        opened = await books.opened(assets)
         head = await books.journal_head()
         forgotten = await why_not_yet(desk, books)
     rows = []
@@ -91,6 +93,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
                 attestation=attestation,
                 halted=_halted(halts, asset),
                 last_order_number=orders.get(asset, 0),
+                opening=opened.get(asset),
                 open=bool(
                     openness(
                         desk.config.assets[asset].decimals, balances, readings.values(), asset

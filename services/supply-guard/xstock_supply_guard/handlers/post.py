@@ -62,6 +62,9 @@ from xstock_supply_guard.model import (
 )
 from xstock_supply_guard.ports import GuardUnit
 
+DISSENT = "SOURCE_DISSENT"
+"""The alarm of a chain that cannot be believed; calm when a page of it is booked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Booked:
@@ -107,6 +110,8 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         )
         if moved != scan:
             await unit.save_scan(moved)
+        if scan.dissent_since_ms is not None:
+            await unit.calm(DISSENT, [f"chain/{int(chain)}"])
         new = await _new(unit, page.observations)
         if new:
             await _gather(unit, new, draft)

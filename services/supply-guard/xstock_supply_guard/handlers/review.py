@@ -57,6 +57,7 @@ from xstock_supply_guard.handlers.screening import (
 )
 from xstock_supply_guard.handlers.standing import asset_drift, asset_windows, by_asset
 from xstock_supply_guard.model import (
+    Alarm,
     AttestationRecord,
     BelievedSupply,
     ClaimRecord,
@@ -83,6 +84,8 @@ _NEVER_FRESH = -(2**40)
 """An age limit in seconds that no attestation meets."""
 WAITING_SECONDS_MAX = 600
 """A claim that nobody repeats for so long loses its place in a rate bucket's queue."""
+PARKED = "PARKED"
+"""The alarm of a transfer that waits for a person."""
 RULINGS_PER_LINK_MAX = 4096
 """Rulings of one journal link are numbered within this room."""
 
@@ -463,6 +466,7 @@ async def _save(
         lines.extend(_order_lines(page, given))
         await unit.journal(lines, page.now_ms)
         await unit.publish(given, page.now_ms)
+        await _tell_parked(unit, given, page)
 
 
 def _order_lines(page: _Page, given: Sequence[Ruling]) -> list[str]:
@@ -471,6 +475,30 @@ def _order_lines(page: _Page, given: Sequence[Ruling]) -> list[str]:
         page.claims[one.transfer_id].order for one in given if one.outcome is Outcome.GRANTED
     ]
     return [order_paper_line(order) for order in orders if order is not None]
+
+
+async def _tell_parked(unit: GuardUnit, given: Sequence[Ruling], page: _Page) -> None:
+    """One alarm for a transfer that waits for a person; over when its ruling changes."""
+    over = [
+        ruling.transfer_id
+        for ruling in given
+        if (known := page.records.get(ruling.transfer_id)) is not None
+        and known.ruling.outcome is Outcome.PARKED
+    ]
+    if over:
+        await unit.calm(PARKED, [f"transfer/{key.hex()}" for key in over])
+    parked = [ruling for ruling in given if ruling.outcome is Outcome.PARKED]
+    if parked:
+        alarms = [
+            Alarm(PARKED, f"transfer/{one.transfer_id.hex()}", _words(one), one.reason)
+            for one in parked
+        ]
+        await unit.alarm(alarms, page.now_ms)
+
+
+def _words(ruling: Ruling) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in ruling.detail.items())
+    return f"{ruling.reason}: {said}" if said else ruling.reason
 
 
 async def _save_waiting(unit: GuardUnit, page: _Page, rulings: Mapping[TransferId, Ruling]) -> None:
