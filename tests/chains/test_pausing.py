@@ -126,7 +126,7 @@ async def test_pause_chain__healthy_nodes__one_transaction_and_all_agree(stage: 
 async def test_pause_chain__first_node_is_away__the_next_one_does_it_and_the_first_is_named(
     stage: Stage,
 ) -> None:
-    """F84: one dead provider does not keep the agent from stopping a chain."""
+    """One dead provider does not keep the agent from stopping a chain."""
     stage.providers.nodes[0].faults.stopped = True
     found = await stage.pause("agent")
     assert found.paused

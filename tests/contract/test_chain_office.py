@@ -137,7 +137,7 @@ async def adopt(chain: GovernedChain, new: GuardSet) -> None:
 async def test_pause__by_the_agent__stops_releases_and_burns_not_redemption_nor_cancel(
     chain: GovernedChain,
 ) -> None:
-    """F84, F85: the agent's key alone stops a chain with nothing else running."""
+    """The agent's key alone stops a chain with nothing else running."""
     assert await done(chain, item(1, chain.recipient, chain.asset)) is ExecutionState.RELEASED
     acts = await pause(chain)
     assert set(states(acts)) == {StepState.DONE}
@@ -195,7 +195,7 @@ async def test_pause__unknown_asset__is_refused_with_those_there_are(chain: Gove
 async def test_pause__same_key_again_within_seven_days__says_until_when_and_another_key_may(
     chain: GovernedChain,
 ) -> None:
-    """F85: an agent's key in wrong hands stops a chain for a day, not for good."""
+    """An agent's key in wrong hands stops a chain for a day, not for good."""
     (first, *_) = await pause(chain)
     if not chain.pause_ends:
         assert first.until is None
@@ -252,7 +252,7 @@ async def test_unpause__by_who_may__waits_for_the_delay_and_lets_the_chain_go(
 
 
 async def test_unpause__by_a_stranger__is_refused_by_name(chain: GovernedChain) -> None:
-    """F84: what a key may stop it may not start again by itself."""
+    """What a key may stop it may not start again by itself."""
     await pause(chain)
     async with chain.blocks_coming():
         with pytest.raises(InvalidMessage) as refused:
@@ -267,7 +267,7 @@ async def test_unpause__by_a_stranger__is_refused_by_name(chain: GovernedChain) 
 async def test_rotation__a_guard_out_one_in_more_to_sign__only_the_new_set_releases(
     chain: GovernedChain,
 ) -> None:
-    """F13: after a rotation an old guard's signature is worth nothing, nor are M of before."""
+    """After a rotation an old guard's signature is worth nothing, nor are M of before."""
     new = await next_set(chain)
     first = await rotated(chain, new)
     if chain.delay_seconds:

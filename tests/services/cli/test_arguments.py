@@ -14,7 +14,8 @@ from xstock_devnet.plan import CHAINS
 
 COMMANDS = (
     "assets", "chains", "confirm-pause", "demo", "deploy", "doctor", "explain", "halt",
-    "halts", "issue", "key", "pause-all", "pauses", "resume", "status", "supply", "transfer", "unpause", "up", "watch",
+    "halts", "issue", "key", "pause-all", "pauses", "resume", "status", "supply", "transfer",
+    "unpause", "up", "watch",
 )  # fmt: skip
 HASH = "0x" + "ab" * 32
 
