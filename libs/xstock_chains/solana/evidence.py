@@ -36,6 +36,7 @@ from xstock_chains.solana.reading import (
     Ran,
     concerns,
     new_authority,
+    new_hook,
     parse_ran,
     raw_of,
     succeeded,
@@ -232,6 +233,13 @@ class Evidence:
             seen.created.add(asset.mint)
         if number in STATE_EXTENSIONS:
             seen.restated.add(asset.mint)
+        return self._role(one, asset, place)
+
+    def _role(self, one: Executed, asset: SolanaAsset, place: Place) -> RoleMoved | None:
+        """A right over the mint, or the program that runs with its transfers, changed hands."""
+        hook = new_hook(one)
+        if hook is not None:
+            return RoleMoved(Role.CODE, Address32(asset.mint), hook or bytes(32), place)
         moved = new_authority(one)
         if moved is None:
             return None
@@ -285,6 +293,8 @@ class Evidence:
     def _memo_of(self, ran: Ran, at: int) -> _Memo:
         """The memo that names this burn's transfer; raises InvalidId saying what is wrong."""
         burn = ran.instructions[at]
+        if burn.batched:
+            raise InvalidId("burn", "batched", "burn outside batches, right after the memo")
         if burn.data[0] != BURN_CHECKED:
             raise InvalidId("burn", "Burn", "the bridge reads BurnChecked only")
         memo, before = self.memos_before(ran.instructions, at)

@@ -37,6 +37,8 @@ INITIALIZE_ACCOUNT_2: Final = 16
 INITIALIZE_ACCOUNT_3: Final = 18
 INITIALIZE_MULTISIG_2: Final = 19
 INITIALIZE_MINT_2: Final = 20
+TRANSFER_HOOK: Final = 36
+BATCH: Final = 255
 """Token-2022 instruction numbers (u8)."""
 
 AUTHORITY_MINT: Final = 0

@@ -13,11 +13,13 @@ from base58 import b58decode
 
 from xstock_chains.solana.programs import (
     AUTHORITY_OWNER,
+    BATCH,
     INITIALIZE_ACCOUNT,
     INITIALIZE_ACCOUNT_2,
     INITIALIZE_ACCOUNT_3,
     SET_AUTHORITY,
     TOKEN_2022,
+    TRANSFER_HOOK,
 )
 from xstock_chains.solana.rpc import base64_of, dict_of, invalid, key_of, list_of, number_of
 from xstock_chains.solana.wire import (
@@ -32,6 +34,7 @@ from xstock_runtime.errors import InvalidMessage
 TOP_LEVEL: Final = 0xFF
 """The inner index of a top-level instruction."""
 _INNER_MAX: Final = 0xFE
+_HOOK_UPDATE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Executed:
     program: bytes
     accounts: tuple[bytes, ...]
     data: bytes
+    batched: bool = False
+    """One of several in a Batch of the token program; numbered after what the caller called."""
 
     @property
     def order(self) -> int:
@@ -147,10 +152,11 @@ def _instructions(
     for outer, one in enumerate(transaction.message.instructions):
         program, accounts = _keyed(keys, one.program, list(one.accounts))
         found.append(Executed(outer, TOP_LEVEL, 1, program, accounts, one.data))
-        called = inner.pop(outer, [])
+        called = [_called(outer, at, raw, keys) for at, raw in enumerate(inner.pop(outer, []))]
+        called += _batched([found[-1], *called])
         if outer > TOP_LEVEL or len(called) > _INNER_MAX:
             raise malformed("it has more instructions than can be numbered")
-        found.extend(_called(outer, at, raw, keys) for at, raw in enumerate(called))
+        found.extend(called)
     if inner:
         raise invalid("innerInstructions", sorted(inner), "numbers of top-level instructions")
     return tuple(found)
@@ -170,6 +176,33 @@ def _called(outer: int, at: int, raw: Any, keys: tuple[bytes, ...]) -> Executed:
     if data is None:
         raise invalid("inner instruction.data", text, "base 58")
     return Executed(outer, at, depth, program, named, data)
+
+
+def _batched(instructions: Sequence[Executed]) -> list[Executed]:
+    """What the batches among a top-level instruction and its calls hold.
+
+    SECURITY: a Batch runs token instructions without calling anything, so that a node shows none
+    of them; a burn or an unauthorised mint in one would be told by nobody. Data: for each, a count
+    of accounts, a length, so much data; accounts one after another (token-2022, `process_batch`).
+    """
+    found: list[Executed] = []
+    free = len(instructions) - 1
+    for batch in instructions:
+        if batch.program != TOKEN_2022 or batch.data[:1] != bytes((BATCH,)):
+            continue
+        rest, accounts = batch.data[1:], batch.accounts
+        height = batch.height + 1 if batch.height else 0
+        while rest:
+            count, size = rest[0], rest[1] if len(rest) > 1 else 0
+            named, data, accounts = accounts[:count], rest[2 : 2 + size], accounts[count:]
+            if len(rest) < 2 or len(named) != count or len(data) != size:
+                raise malformed("a batch of token instructions ends too early")
+            inner = free + len(found)
+            found.append(
+                Executed(batch.outer, inner, height, TOKEN_2022, named, data, batched=True)
+            )
+            rest = rest[2 + size :]
+    return found
 
 
 def _keyed(
@@ -213,6 +246,15 @@ def _ownership(one: Executed) -> tuple[bytes | None, bytes | None]:
     if number in (INITIALIZE_ACCOUNT_2, INITIALIZE_ACCOUNT_3) and len(one.data) >= 33:
         return one.accounts[0], one.data[1:33]
     return None, None
+
+
+def new_hook(one: Executed) -> bytes | None:
+    """The program that from now on runs with every transfer, nothing (b"") for none; None for
+    other instructions. Update of the transfer hook extension."""
+    if one.program != TOKEN_2022 or one.data[:2] != bytes((TRANSFER_HOOK, _HOOK_UPDATE)):
+        return None
+    program = one.data[2:34]
+    return program if any(program) else b""
 
 
 def new_authority(one: Executed) -> tuple[int, bytes] | None:

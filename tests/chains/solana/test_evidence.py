@@ -34,6 +34,7 @@ from xstock_chains.solana.programs import (
     ata_of,
     create_ata,
     mint_to_checked,
+    set_mint_authority,
     transfer,
 )
 from xstock_chains.solana.reading import Executed
@@ -47,6 +48,8 @@ from xstock_core.observation import (
     Observation,
     OrphanBurn,
     ReleaseFinal,
+    Role,
+    RoleMoved,
     SupplyMoved,
 )
 from xstock_runtime.errors import InvalidMessage, Transient
@@ -359,3 +362,66 @@ def test_evidence__mint_and_reference_come_from_a_lookup_table__the_burn_is_told
     entry["meta"]["loadedAddresses"]["readonly"] = []
     with pytest.raises(InvalidMessage):
         seen(entry)
+
+
+# ---------------------------------------------------------------------- batches and rights
+
+
+def a_batch(*instructions: Instruction) -> Instruction:
+    """A Batch of the token program, as its interface writes it."""
+    parts = [bytes((len(one.accounts), len(one.data))) + one.data for one in instructions]
+    accounts = tuple(meta for one in instructions for meta in one.accounts)
+    return Instruction(TOKEN_2022, accounts, bytes((255,)) + b"".join(parts))
+
+
+def test_evidence__burns_in_a_batch__are_orphans_each_with_a_nonce_of_its_own() -> None:
+    """Anyone may burn so: unread, it would leave a supply that nothing explains, for ever."""
+    entry = an_entry(a_memo(), a_batch(a_burn(SHARE), a_burn(2 * SHARE)))
+    found = seen(entry)
+    assert [one.amount for one in found if isinstance(one, OrphanBurn)] == [SHARE, 2 * SHARE]
+    assert len({one.nonce for one in found if isinstance(one, OrphanBurn)}) == 2
+    assert all("batch" in one.reason for one in found if isinstance(one, OrphanBurn))
+
+
+def test_evidence__batch_called_from_inside__does_not_take_another_burns_nonce() -> None:
+    caller = Instruction(SYSTEM, (), b"\x01")
+    called = [(a_batch(a_burn(SHARE)), 2), (a_burn(3 * SHARE), 2)]
+    found = seen(an_entry(caller, inner=[(0, called)]))
+    nonces = [one.nonce for one in found if isinstance(one, OrphanBurn)]
+    assert len(set(nonces)) == len(found) == 2
+    assert [one.place.index for one in found] == sorted(one.place.index for one in found)
+
+
+def test_evidence__unauthorised_mint_in_a_batch__is_supply_that_moved() -> None:
+    mint = mint_to_checked(MINT, ACCOUNT, MULTISIG, SIGNERS, SHARE)
+    (moved,) = seen(an_entry(a_batch(mint)))
+    assert isinstance(moved, SupplyMoved)
+    assert moved.token_units == SHARE
+
+
+def test_evidence__batches_not_looked_into__an_unauthorised_mint_is_told_by_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The defence taken out."""
+    monkeypatch.setattr("xstock_chains.solana.reading._batched", lambda _: [])
+    mint = mint_to_checked(MINT, ACCOUNT, MULTISIG, SIGNERS, SHARE)
+    assert seen(an_entry(a_batch(mint))) == []
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9])
+def test_evidence__batch_that_ends_too_early__is_refused(cut: int) -> None:
+    """No program runs such a batch: a node that shows it as succeeded is not believed."""
+    whole = a_batch(a_burn())
+    entry = an_entry(replace(whole, data=whole.data[: len(whole.data) - cut]))
+    with pytest.raises(InvalidMessage, match="ends too early"):
+        seen(entry)
+
+
+def test_evidence__authority_in_a_batch_and_hook__are_roles_that_moved() -> None:
+    """INV-16: what runs with every transfer is code, whoever may mint is a minter."""
+    moved = set_mint_authority(MINT, MULTISIG, STRANGER.identity, SIGNERS)
+    update = bytes((36, 1)) + STRANGER.identity
+    hook = Instruction(TOKEN_2022, (Meta(MINT, writable=True), Meta(ME, signer=True)), update)
+    found = seen(an_entry(a_batch(moved), hook))
+    told = [(one.role, one.holder) for one in found if isinstance(one, RoleMoved)]
+    assert told == [(Role.MINTER, STRANGER.identity), (Role.CODE, STRANGER.identity)]

@@ -13,6 +13,7 @@ import pytest
 from tests.chains.solana.liars import lying
 from tests.chains.solana.world import (
     AGENT,
+    DEPLOYER,
     GUARDS,
     HOLDER,
     SHARE,
@@ -36,6 +37,7 @@ from xstock_chains.solana.programs import (
 )
 from xstock_chains.solana.sending import ACT, Sender
 from xstock_chains.solana.signer import LocalSigner
+from xstock_chains.solana.wire import Instruction, Meta
 from xstock_core.ids import AssetId
 from xstock_core.observation import Role, RoleMoved
 from xstock_runtime.clock import SystemClock
@@ -386,3 +388,42 @@ async def test_rotation__the_reader_tells_of_every_mint_that_moved(
         (Role.MINTER, world.mint(TSLA), target),
         (Role.MINTER, world.mint(SPY), target),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "holder", "role"),
+    [
+        (1, DEPLOYER, Role.PAUSER),
+        (8, DEPLOYER, Role.BURNER),
+        (10, DEPLOYER, Role.OWNER),
+        (15, DEPLOYER, Role.OWNER),
+        (16, AGENT, Role.PAUSER),
+    ],
+    ids=["freeze", "permanent delegate", "transfer hook", "multiplier", "pause"],
+)
+async def test_right_of_the_issuers__moves_to_a_stranger__is_told(
+    world: World, kind: int, holder: LocalSigner, role: Role
+) -> None:
+    """INV-16: the real program's numbers, right by right (spl-token-2022 `AuthorityType`)."""
+    _, cursor = await world.read_all()
+    data = bytes((6, kind, 1)) + STRANGER.identity
+    accounts = (Meta(world.mint(), writable=True), Meta(holder.identity, signer=True))
+    tx = await world.send([Instruction(TOKEN_2022, accounts, data)], holder)
+    assert await world.outcome(tx) is None
+    await world.finalize()
+    found, _ = await world.read_all(after=cursor)
+    told = [(one.role, one.subject, one.holder) for one in found if isinstance(one, RoleMoved)]
+    assert told == [(role, world.mint(), STRANGER.identity)]
+
+
+async def test_transfer_hook__the_issuer_sets_a_program__is_told_as_code(world: World) -> None:
+    """INV-16: from then on a program of somebody's runs with every transfer."""
+    _, cursor = await world.read_all()
+    data = bytes((36, 1)) + STRANGER.identity
+    accounts = (Meta(world.mint(), writable=True), Meta(DEPLOYER.identity, signer=True))
+    tx = await world.send([Instruction(TOKEN_2022, accounts, data)], DEPLOYER)
+    assert await world.outcome(tx) is None
+    await world.finalize()
+    found, _ = await world.read_all(after=cursor)
+    told = [(one.role, one.holder) for one in found if isinstance(one, RoleMoved)]
+    assert told == [(Role.CODE, STRANGER.identity)]
