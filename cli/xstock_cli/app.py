@@ -19,6 +19,7 @@ from xstock_cli.commands import (
     local,
     look,
     move,
+    opening,
     operate,
     pausing,
     watch,
@@ -64,6 +65,7 @@ app.command("explain")(look.explain_reason)
 app.command()(move.transfer)
 app.command()(watch.watch)
 app.command()(issuing.issue)
+app.command("open")(opening.open_asset)
 app.command()(operate.halt)
 app.command()(operate.resume)
 app.command()(operate.halts)

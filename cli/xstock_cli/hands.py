@@ -76,13 +76,13 @@ class Hands:
     # ------------------------------------------------------------------ issuance
 
     async def guards_ready(self, *, seconds: float = 60) -> None:
-        """Wait until every guard may sign and has an attestation of every asset."""
+        """Wait until every guard may sign, has an attestation of every asset, and all are open."""
 
         async def ready() -> bool:
             for target in self.place.need_guards().values():
                 books = await self.bridge.ledger(target)
-                attested = all(asset.attestation_sequence for asset in books.assets)
-                if not books.signing or not attested:
+                ready = all(one.attestation_sequence and one.open for one in books.assets)
+                if not books.signing or not ready:
                     return False
             return True
 

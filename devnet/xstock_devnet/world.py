@@ -28,12 +28,13 @@ from xstock_devnet.chain_setup import (
     fund_accounts,
     read_token_facts,
 )
-from xstock_devnet.custodian import CUSTODY_FILE, KEY_ID
+from xstock_devnet.custodian import AGENT_KEY_ID, CUSTODY_FILE, KEY_ID
 from xstock_devnet.engines.anvil import dev_private_key
 from xstock_devnet.engines.kafka import KafkaBroker
 from xstock_devnet.engines.local_node import LocalNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.engines.postgres import DEV_PASSWORD, PostgresServer
+from xstock_devnet.opening import open_asset
 from xstock_devnet.plan import (
     AGENT,
     ASSETS,
@@ -113,7 +114,7 @@ class World:
     setups: dict[str, ChainSetup] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     openings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-    """symbol -> chain -> supply from before the bridge, as the guards' setting takes it."""
+    """symbol -> chain -> supply from before the bridge: {shares, residue_units, block}."""
     _mac_key: str = field(default_factory=_fresh_secret, repr=False)
     _token_key: str = field(default_factory=_fresh_secret, repr=False)
     postgres: PostgresServer = field(init=False)
@@ -178,6 +179,7 @@ class World:
         await asyncio.gather(self._fund(), self._read_supply())
         await asyncio.gather(self._prepare_databases(), self._prepare_topics())
         await self._start_services()
+        await self._open_live_assets()
         self._write_world()
 
     # ------------------------------------------------------------------ engines and chains
@@ -296,7 +298,7 @@ class World:
         fixed.update(zip(self._holder_names(), HOLDERS, strict=True))
         for name, index in fixed.items():
             self._keep_key(name, dev_private_key(index))
-        for name in (*GUARDS, "issuer", "custodian"):
+        for name in (*GUARDS, "issuer", "custodian", "attestor"):
             self._keep_key(name, _fresh_secret())
 
     def _keep_key(self, name: str, text: str) -> None:
@@ -336,6 +338,7 @@ class World:
                         for family in sorted({chain.family for chain in self.chains})
                     },
                     "endpoint": self.processes[guard].target,
+                    "paper_key": self._paper_key(guard, guard).public_key.hex(),
                 }
                 for guard in GUARDS
             ],
@@ -351,10 +354,16 @@ class World:
                 {
                     "key_id": KEY_ID,
                     "public_key": self._paper_key("custodian", KEY_ID).public_key.hex(),
-                }
+                },
+                {
+                    "key_id": AGENT_KEY_ID,
+                    "public_key": self._paper_key("attestor", AGENT_KEY_ID).public_key.hex(),
+                    "role": "agent",
+                },
             ],
             "policy": {
                 "attestation_age_seconds_max": 3600,
+                "attestors_needed": 2,
                 "margin_bps": 0,
                 "permit_seconds": 600,
             },
@@ -386,13 +395,13 @@ class World:
         (self.folder / CUSTODY_FILE).write_text(json.dumps(custody, indent=1), encoding="utf-8")
         for chain, by_symbol in found.items():
             for symbol, fact in by_symbol.items():
-                if fact.shares:
+                if fact.shares or fact.residue_units:
                     self.openings.setdefault(symbol, {})[chain] = {
                         "shares": fact.shares,
                         "block": fact.block,
                         "residue_units": fact.residue_units,
                     }
-                    self.say(f"  {symbol} on {chain} is live already: {fact.shares} units opened")
+                    self.say(f"  {symbol} on {chain} is live already: {fact.shares} units")
 
     async def _prepare_topics(self) -> None:
         await ensure_topics(self.kafka_bootstrap, TOPICS)
@@ -435,6 +444,13 @@ class World:
         await self.supervisor.start(*services)
         child = self.child("custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder))
         await self.supervisor.start(Service(child, _always))
+
+    async def _open_live_assets(self) -> None:
+        """Take over what was live already, by papers of the guards, as `xstock open` does."""
+        for symbol in self.openings:
+            guards = {guard: self.processes[guard].target for guard in GUARDS}
+            paper = await open_asset(self.registry.asset(symbol).id, guards, THRESHOLD)
+            self.say(f"  {symbol} opened: {sum(one.shares for one in paper.chains)} units")
 
     def environment(self, process: Process) -> dict[str, str]:
         """Every variable of a service process, for starting a second one by hand too."""
@@ -482,7 +498,7 @@ class World:
             "GUARD_ID": process.name,
             "PROVIDERS": self._all_providers(process.name),
             "KEY_FILE": str(self.key_file(process.name)),
-            "OPENINGS": json.dumps(self.openings),
+            "PAPER_KEY_FILE": str(self.key_file(process.name)),
             "FRESH_KEY": "true",
             # A claim rings the scanner, so a slower look costs no transfer any time; 54 providers
             # asked twice as often would cost a small machine half of itself.

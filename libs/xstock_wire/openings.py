@@ -65,11 +65,19 @@ def proposal_of(books: supply_guard_pb2.AssetLedger) -> Proposal:
     return Proposal(books.open, paper, tuple(unread), books.cap)
 
 
-async def propose(stub: "SupplyGuardServiceAsyncStub", asset: bytes) -> Proposal:
-    """Ask one guard what an opening of this asset would say. Raises grpc.aio.AioRpcError."""
+async def propose(stubs: Stubs, asset: bytes) -> Proposal:
+    """The opening that some guard has booked already, else what the first one's books ask for.
+
+    Raises grpc.aio.AioRpcError for a guard that does not answer: its word may be the one.
+    """
     request = supply_guard_pb2.GetLedgerRequest(assets=[asset])
-    answer = await stub.GetLedger(request)
-    return proposal_of(answer.assets[0])
+    answers = await asyncio.gather(*(stub.GetLedger(request) for stub in stubs.values()))
+    books = [answer.assets[0] for answer in answers]
+    booked = next((one for one in books if one.opening), None)
+    if booked is None:
+        return proposal_of(books[0])
+    paper = papers_pb2.Opening.FromString(booked.opening)
+    return Proposal(all(one.open for one in books), paper, cap=booked.cap)
 
 
 async def carry_out(stubs: Stubs, paper: papers_pb2.Opening, needed: int) -> Outcome:

@@ -221,7 +221,7 @@ def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
         checked("opening.chain", partial(parse_domain, one.chain)): Opening(
             shares=one.shares,
             block=one.block_number,
-            residue_units=checked("residue_units", partial(_digits, one.residue_units)),
+            residue_units=checked("residue_units", partial(_whole, one.residue_units)),
         )
         for one in said.chains
     }
@@ -265,6 +265,13 @@ def _digits(digits: str) -> int:
     if not digits.isascii() or not digits.isdecimal() or len(digits) > _DECIMAL_DIGITS_MAX:
         raise ValueError(f"{digits[:40]!r} is not valid; give decimal digits")
     return int(digits)
+
+
+def _whole(digits: str) -> int:
+    value = _digits(digits)
+    if str(value) != digits:
+        raise ValueError(f"{digits[:40]!r} is not valid; leave leading zeros out")
+    return value
 
 
 def decimal(digits: str) -> int:
