@@ -44,6 +44,7 @@ from xstock_core.review import (
     Cancelled,
     Claim,
     Context,
+    Delay,
     Dissent,
     IssueOrder,
     IssueSequence,
@@ -123,6 +124,8 @@ def _cases() -> dict[str, Case]:
                          CLAIM, Reason.RECIPIENT_INVALID, "check_recipient"),
         "screened": (a_context(BURN, screened={an_address(2): "sanctions"}), CLAIM,
                      Reason.SCREENED, "check_screening"),
+        "screening unknown": (a_context(BURN, screened_among=frozenset({an_address(2)})), CLAIM,
+                              Reason.SCREENING_UNKNOWN, "check_screening"),
         "not open": (with_view(opened=False), CLAIM, Reason.ASSET_NOT_OPEN, "check_open"),
         "nobody knows whether open": (with_view(opened=None), CLAIM,
                                       Reason.SUPPLY_UNKNOWN, "check_open"),
@@ -149,6 +152,10 @@ def _cases() -> dict[str, Case]:
                                        Reason.CORPORATE_ACTION_WINDOW, "check_corporate_action"),
         "larger than the bucket": (a_world_of(big, buckets={BUCKET: a_bucket()}), big,
                                    Reason.MANUAL_REVIEW, "check_size"),
+        "large enough for people": (with_view(manual_from=SHARE), CLAIM,
+                                    Reason.MANUAL_REVIEW, "check_size"),
+        "large by tier": (with_view(delays=(Delay(SHARE, 2_000),)), CLAIM,
+                          Reason.LARGE_TRANSFER_DELAY, "check_size"),
         "large": (a_context(BURN, routes={LANE: Route(delay_from=SHARE, delay_seconds=2_000)}),
                   CLAIM, Reason.LARGE_TRANSFER_DELAY, "check_size"),
         "bucket empty": (a_context(BURN, buckets={BUCKET: a_bucket(level=SHARE - 1)}), CLAIM,
@@ -363,6 +370,7 @@ def test_rate__approved_transfer_larger_than_the_bucket__drains_a_full_one() -> 
         ("corporate action", NOW + 60),
         ("corporate action unsettled", None),
         ("large", NOW - 900 + 2_000),
+        ("large by tier", NOW - 900 + 2_000),
         ("bucket empty", NOW + 1),
     ],
 )
@@ -527,3 +535,67 @@ def test_orphan__is_no_claim__but_counts_against_the_cap() -> None:
     balances, _ = opened()
     balances, _ = post_all(balances, frozenset(), entries_of(an_orphan()))
     assert exposure(balances, TSLAX) == 300 * SHARE
+
+
+def test_pause__several_over_one_claim__ends_with_the_last() -> None:
+    asset, chain = Scope(asset=TSLAX), Scope(destination=Domain.BNB)
+    until = {asset: NOW + 60, chain: NOW + 600}
+    context = a_context(BURN, paused=frozenset(until), paused_until=until)
+    verdict = the_verdict(context)
+    assert isinstance(verdict, Refused)
+    assert verdict.until == NOW + 600
+    onchain = replace(context, paused_until={asset: NOW + 60})
+    verdict = the_verdict(onchain)
+    assert isinstance(verdict, Refused)
+    assert verdict.until is None
+
+
+def test_people__let_through_one_reason__not_the_other() -> None:
+    """Who agreed to the size has not agreed to a recipient that was listed since."""
+    listed = {an_address(2): "sanctions"}
+    context = replace(with_view(manual_from=SHARE), screened=listed)
+    reviewed = frozenset({CLAIM.transfer_id})
+    for passed, reason in (
+        (replace(context, approved=reviewed), Reason.SCREENED),
+        (replace(context, cleared=reviewed), Reason.MANUAL_REVIEW),
+    ):
+        verdict = the_verdict(passed)
+        assert isinstance(verdict, Refused)
+        assert verdict.reason is reason
+    assert the_verdict(replace(context, approved=reviewed, cleared=reviewed)) == GRANTED
+
+
+def test_screening__sender_nobody_asked_about__holds() -> None:
+    """Fail closed: absence from a list that was not asked is no absence."""
+    parties = {CLAIM.message.recipient, CLAIM.message.refund_address, BURN.sender}
+    known = frozenset(parties)
+    assert the_verdict(a_context(BURN, screened_among=known)) == GRANTED
+    for one in parties:
+        verdict = the_verdict(a_context(BURN, screened_among=known - {one}))
+        assert isinstance(verdict, Refused)
+        assert (verdict.reason, verdict.disposition) == (
+            Reason.SCREENING_UNKNOWN,
+            Disposition.HOLD,
+        )
+
+
+def test_windows__two_shut__the_wait_is_for_the_last_and_unknown_if_one_is() -> None:
+    both = (Window(NOW - 60, NOW + 60), Window(NOW - 60, NOW + 90))
+    verdict = the_verdict(with_view(windows=both))
+    assert isinstance(verdict, Refused)
+    assert verdict.until == NOW + 90
+    awaits = (*both, Window(0, 0, settled=False, why="chain 2"))
+    verdict = the_verdict(with_view(windows=awaits))
+    assert isinstance(verdict, Refused)
+    assert (verdict.until, verdict.detail["awaits"]) == (None, "chain 2")
+
+
+def test_delay__tiers_by_size__the_longest_that_is_reached() -> None:
+    tiers = (Delay(SHARE, 1_000), Delay(2 * SHARE, 5_000))
+    verdict = the_verdict(with_view(delays=tiers))
+    assert isinstance(verdict, Refused)
+    assert verdict.until == NOW - 900 + 1_000
+    large = a_claim(a_message(amount=2 * SHARE))
+    verdict = the_verdict(a_world_of(large, assets={TSLAX: an_asset_view(delays=tiers)}), large)
+    assert isinstance(verdict, Refused)
+    assert verdict.until == NOW - 900 + 5_000

@@ -1,0 +1,85 @@
+"""Corporate actions: when an asset stands still, and what opens it again."""
+
+from dataclasses import replace
+
+import pytest
+
+from xstock_core.corporate import WINDOW_SECONDS, Announced, same_multiplier, windows_of
+from xstock_core.ids import Domain
+from xstock_core.review import Window
+
+ONE = 10**18
+AT = 1_700_000_000
+SPLIT = Announced(AT, 10 * ONE)
+OLD = {Domain.ETHEREUM: ONE, Domain.BNB: ONE}
+NEW = {Domain.ETHEREUM: 10 * ONE, Domain.BNB: 10 * ONE}
+
+
+def shut(windows: tuple[Window, ...], now: int) -> bool:
+    """Whether any window holds at `now`, as `check_corporate_action` reads them."""
+    return any(w.opens <= now and (now < w.closes or not w.settled) for w in windows)
+
+
+@pytest.mark.parametrize(
+    ("now", "shown", "attested", "held"),
+    [
+        (AT - WINDOW_SECONDS - 1, OLD, ONE, False),
+        (AT - WINDOW_SECONDS, OLD, ONE, True),
+        (AT + 1, NEW, 10 * ONE, True),
+        (AT + WINDOW_SECONDS - 1, NEW, 10 * ONE, True),
+        (AT + WINDOW_SECONDS, NEW, 10 * ONE, False),
+        (AT + WINDOW_SECONDS, OLD, ONE, True),
+        (AT + WINDOW_SECONDS, {**NEW, Domain.BNB: ONE}, 10 * ONE, True),
+        (AT + WINDOW_SECONDS, {**NEW, Domain.BNB: None}, 10 * ONE, True),
+        (AT + WINDOW_SECONDS, NEW, ONE, True),
+        (AT + WINDOW_SECONDS, NEW, None, True),
+    ],
+)
+def test_split__before_during_after__held_until_every_chain_and_custody_agree(
+    now: int, shown: dict[Domain, int | None], attested: int | None, held: bool
+) -> None:
+    """F51: chains activate apart; the asset stands still until all say the same."""
+    assert shut(windows_of([SPLIT], shown, attested, now), now) is held
+
+
+def test_split__one_chain_late__the_window_names_who_is_awaited() -> None:
+    now = AT + WINDOW_SECONDS
+    windows = windows_of([SPLIT], {**NEW, Domain.BNB: ONE}, ONE, now)
+    assert windows[0].why == f"multiplier {10 * ONE} of chain 2, custody"
+
+
+def test_unannounced__a_chain_or_custody_apart__holds_without_an_end() -> None:
+    for shown, attested in (({**OLD, Domain.BNB: 10 * ONE}, ONE), (OLD, 10 * ONE), (NEW, ONE)):
+        windows = windows_of([], shown, attested, AT)
+        assert shut(windows, AT)
+        assert (windows[0].closes, windows[0].settled) == (0, False)
+    assert windows_of([], OLD, ONE, AT) == ()
+    assert windows_of([], {Domain.BNB: None}, ONE, AT) == ()
+
+
+def test_history__an_older_action__is_settled_by_the_newer() -> None:
+    later = Announced(AT + 10_000, 30 * ONE)
+    tripled = dict.fromkeys(NEW, 30 * ONE)
+    now = later.activates_at + WINDOW_SECONDS
+    assert not shut(windows_of([SPLIT, later], tripled, 30 * ONE, now), now)
+    unsettled = windows_of([SPLIT, later], NEW, 10 * ONE, now)
+    assert shut(unsettled, now)
+    assert unsettled[0].settled
+
+
+def test_multipliers__of_a_float_and_of_a_uint256__are_the_same() -> None:
+    exact = 1_234_567_890_123_456_789
+    as_float = int(exact / ONE * ONE)
+    assert as_float != exact
+    assert same_multiplier(as_float, exact)
+    assert not same_multiplier(exact, exact + 10**10)
+    assert same_multiplier(0, 0)
+
+
+def test_settling__taken_out__the_lane_opens_while_a_chain_still_shows_the_old() -> None:
+    """Defence removed: by the clock alone the window would open upon two truths."""
+    now = AT + WINDOW_SECONDS
+    windows = windows_of([SPLIT], {**NEW, Domain.BNB: ONE}, 10 * ONE, now)
+    by_the_clock = tuple(replace(window, settled=True) for window in windows)
+    assert shut(windows, now)
+    assert not shut(by_the_clock, now)
