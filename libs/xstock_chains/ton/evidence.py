@@ -18,7 +18,10 @@ from xstock_chains.ton.messages import (
     BURN_NOTIFICATION,
     CHANGE_ADMIN,
     CHANGE_AGENT,
+    CHANGE_GUARDS,
+    CHANGE_LIMITS,
     CHANGE_RETIRE,
+    CHANGE_UNPAUSE,
     INTERNAL_TRANSFER,
     MINT_ACK,
     REDIRECT,
@@ -72,7 +75,14 @@ _REASON_MAX: Final = 200
 _MINTING: Final = frozenset({RELEASE, RETRY, REDIRECT})
 _LT_BITS: Final = 26
 _ACCOUNT_BITS: Final = 5
-_ROLES: Final = {CHANGE_ADMIN: Role.OWNER, CHANGE_AGENT: Role.PAUSER, CHANGE_RETIRE: Role.MINTER}
+_ROLES: Final = {
+    CHANGE_AGENT: Role.PAUSER,
+    CHANGE_LIMITS: Role.OWNER,
+    CHANGE_ADMIN: Role.OWNER,
+    CHANGE_RETIRE: Role.MINTER,
+}
+_NO_ROLE: Final = frozenset({CHANGE_UNPAUSE, CHANGE_GUARDS})
+"""A pause that ends moves no right; of guards the minter logs more, GuardsChanged."""
 SKIP_REASONS: Final = {
     1: SkipReason.ALREADY_RELEASED,
     2: SkipReason.ALREADY_CANCELLED,
@@ -147,7 +157,7 @@ class Evidence:
 
     def _log(self, committed: Committed, message: Message) -> list[Found]:
         log = parse_log(message.cell())
-        if log is None:
+        if log is None or (isinstance(log, ChangeApplied) and log.kind in _NO_ROLE):
             return []
         place = committed.place(self._chain, message)
         try:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytoniq_core.boc.builder import Builder
 
-from tests.chains.ton.world import DEPLOYER, GUARDS, TSLA, Chains, World, asset_of
-from xstock_chains.ports import AdminAct, GuardSet, PauseState, StepState
+from tests.chains.ton.world import DEPLOYER, GUARDS, TSLA, VALUE, Chains, World, asset_of
+from xstock_chains.ports import AdminAct, Cursor, GuardSet, PauseState, StepState
 from xstock_chains.ton.address import show_wallet
-from xstock_chains.ton.messages import CONFIRM_PAUSE
+from xstock_chains.ton.cells import end, internal_message, store_account
+from xstock_chains.ton.messages import APPLY, CONFIRM_PAUSE, PROPOSE, change_body
 from xstock_chains.ton.office import (
     PAUSE_COOLDOWN_SECONDS,
     PAUSE_SECONDS,
@@ -364,14 +366,61 @@ async def test_rotation__by_another_than_the_admin__is_refused(running: Chains) 
 # ---------------------------------------------------------------------- what readers tell of it
 
 
-async def test_acts__the_reader_tells_of_the_guard_set_that_changed(running: Chains) -> None:
+async def test_rotation__the_reader_tells_of_the_guard_set_that_changed(running: Chains) -> None:
     """INV-16: whoever may sign is watched."""
     world = await world_of(running)
     _, cursor = await world.read_all()
     await acts_of(office_of(world, DEPLOYER), NEW)
+    moved = await told_after(world, cursor)
+    assert [(one.role, one.subject) for one in moved] == [(Role.GUARD_SET, world.bridge)]
+
+
+async def test_pause_lifted__the_reader_tells_of_no_right_that_moved(running: Chains) -> None:
+    """What guards act on must not be said of a pause that ends."""
+    world = await world_of(running)
+    _, cursor = await world.read_all()
+    await office_of(world, world.agent).pause()
+    await office_of(world, DEPLOYER).unpause()
+    assert await told_after(world, cursor) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "by", "role"),
+    [
+        ((3, STRANGER.holder_wallet), DEPLOYER, Role.PAUSER),
+        ((4, (1, 10**12, 10**6)), DEPLOYER, Role.OWNER),
+        ((5, GUARDS[0].holder_wallet), GUARDS[0], Role.OWNER),
+        ((6, None), DEPLOYER, Role.MINTER),
+    ],
+    ids=["agent", "limits", "admin", "retire"],
+)
+async def test_change_of_the_admins__applied__is_told_as_the_right_it_moves(
+    running: Chains, action: tuple[int, Any], by: LocalSigner, role: Role
+) -> None:
+    """INV-16: whoever may pause, own or mint is watched."""
+    world = await world_of(running)
+    _, cursor = await world.read_all()
+    kind, content = action
+    builder = Builder().store_uint(kind, 8)
+    if kind == 4:
+        for number in content:
+            builder.store_uint(number, 64)
+    elif content is not None:
+        store_account(builder, content)
+    cell = end(builder)
     await mining(running, on=False)
+    for op, signer in ((PROPOSE, DEPLOYER), (APPLY, by)):
+        await world.send(signer, internal_message(world.bridge, VALUE, change_body(op, cell)))
+        await world.settle()
+    moved = await told_after(world, cursor)
+    assert [(one.role, one.subject, one.holder) for one in moved] == [
+        (role, world.bridge, bytes(cell.hash))
+    ]
+
+
+async def told_after(world: World, cursor: Cursor) -> list[RoleMoved]:
+    """Rights that moved after a cursor, once everything is final."""
+    await world.devnet("automine", on=False)
     await world.finalize()
     found, _ = await world.read_all(cursor)
-    moved = [one for one in found if isinstance(one, RoleMoved)]
-    assert Role.GUARD_SET in {one.role for one in moved}
-    assert {one.subject for one in moved} == {world.bridge}
+    return [one for one in found if isinstance(one, RoleMoved)]
