@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from xstock_cli.commands import (
+    agent,
     audit,
     chaos,
     deploying,
@@ -79,3 +80,4 @@ app.command("key")(keys.show_key)
 app.add_typer(guarding.app, name="guard")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(audit.app, name="audit")
+app.add_typer(agent.app, name="agent")
