@@ -140,11 +140,20 @@ class _Nodes:
         return url, None
 
     async def pause(self, url: str, found: ChainPause) -> None:
-        """Pause through one node with the first key that may; what goes wrong is noted."""
+        """Pause through one node with the first key that may; what goes wrong is noted.
+
+        A node gets its share of the time: one that swallows transactions must leave some for the
+        others.
+        """
         host, assets = host_of(url), self._order.assets
+        share = self._order.limit_seconds / len(self._order.urls)
         for key_file in self._order.key_files:
             try:
-                acts = await self._with(url, key_file, lambda office: office.pause(assets))
+                async with asyncio.timeout(share):
+                    acts = await self._with(url, key_file, lambda office: office.pause(assets))
+            except TimeoutError:
+                found.silent[host] = f"took the pause and showed it in no block within {share:g} s"
+                return
             except (Transient, Ambiguous) as error:
                 found.silent[host] = str(error)
                 return

@@ -17,7 +17,7 @@ from tests.contract.fake_driver import SEEDS
 from tests.contract.fake_world import ASSET, OTHER_ASSET, Providers
 from xstock_chains.fake import FakeOffice
 from xstock_chains.pausing import ChainPause, PauseOrder, host_of, is_stopped, look, pause_chain
-from xstock_chains.ports import ChainOffice, PauseState
+from xstock_chains.ports import AdminAct, ChainOffice, PauseState
 from xstock_chains.profiles import Opened
 from xstock_core.ids import AssetId
 from xstock_runtime.clock import Clock, SystemClock
@@ -31,12 +31,19 @@ class Office:
 
     real: FakeOffice
     lie: bool | None = None
+    swallows: bool = False
 
     async def pause_states(self) -> Sequence[PauseState]:
         """The truth, or one sentence of its own."""
         if self.lie is None:
             return await self.real.pause_states()
         return [PauseState(None, self.lie)]
+
+    async def pause(self, assets: Sequence[AssetId] | None = None) -> Sequence[AdminAct]:
+        """The deed; or it is taken, and nothing comes of it."""
+        if self.swallows:
+            await asyncio.Event().wait()
+        return await self.real.pause(assets)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
@@ -49,6 +56,7 @@ class Stage:
     folder: Path
     providers: Providers = field(default_factory=Providers)
     lies: dict[int, bool] = field(default_factory=dict)
+    swallowing: set[int] = field(default_factory=set)
 
     @property
     def urls(self) -> list[str]:
@@ -74,7 +82,8 @@ class Stage:
         """The office of the node at this address."""
         number = self.urls.index(url)
         office = FakeOffice(self.providers.nodes[number], self.providers.clock, key_file)
-        return Opened[ChainOffice](Office(office, self.lies.get(number)))
+        shown = Office(office, self.lies.get(number), number in self.swallowing)
+        return Opened[ChainOffice](shown)
 
     def order(self, *who: str, assets: Sequence[AssetId] | None = None) -> PauseOrder:
         """An order for the whole chain with these keys; half a second of patience."""
@@ -172,6 +181,15 @@ async def test_pause_chain__a_node_goes_on_showing_it_open__is_not_called_paused
     assert not found.paused
     assert await stage.is_paused()
     assert "node-2:1" in found.silent
+
+
+async def test_pause_chain__first_node_swallows_transactions__the_next_one_does_it(
+    stage: Stage,
+) -> None:
+    stage.swallowing.add(0)
+    found = await stage.pause("agent")
+    assert found.paused
+    assert await stage.is_paused()
 
 
 async def test_pause_chain__key_has_used_its_pause__the_next_key_is_tried(stage: Stage) -> None:
