@@ -10,7 +10,7 @@ from xstock_chains.profiles import open_builder, open_reader
 from xstock_chains.registry import Registry, load_registry
 from xstock_core.ids import Domain
 from xstock_gateway.adapters.desk import FamilyDesk
-from xstock_gateway.adapters.peers import GrpcGuards, GrpcWatchers
+from xstock_gateway.adapters.peers import GrpcGuards, GrpcReturns, GrpcWatchers
 from xstock_gateway.adapters.postgres import PostgresGatewayStore
 from xstock_gateway.adapters.records import TOPICS, RecordCodec
 from xstock_gateway.entrypoints.grpc_api import BridgeService, Handlers
@@ -19,6 +19,7 @@ from xstock_gateway.entrypoints.loops import JournalLoops, count_dead_letters, c
 from xstock_gateway.entrypoints.show import Presenter
 from xstock_gateway.handlers.ask import AskHandler
 from xstock_gateway.handlers.build import BuildHandler
+from xstock_gateway.handlers.cancel import CancelHandler
 from xstock_gateway.handlers.follow import FollowHandler, Wakeups
 from xstock_gateway.handlers.ingest import IngestHandler
 from xstock_gateway.metrics import GatewayMetrics
@@ -113,12 +114,16 @@ async def _handlers(
         registry.deployment_id,
     )
     ingest = IngestHandler(store, clock)
+    ask = AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock)
+    target = settings.relayer
+    relayer = await _channel(settings, target, stack) if target else None
     return Handlers(
         registry=registry,
         store=store,
         guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
-        ask=AskHandler(registry, store, watchers, desks, ingest, tokens, wakeups, clock),
-        build=BuildHandler(registry, store, desks, clock),
+        ask=ask,
+        build=BuildHandler(registry, store, desks, clock, redemptions_open=custody_pays(registry)),
+        cancel=CancelHandler(ask, GrpcReturns(relayer), clock),
         follow=FollowHandler(
             store,
             tokens,
@@ -132,6 +137,12 @@ async def _handlers(
         version=version("xstock-bridge"),
         randomness=SystemRandomness(),
     )
+
+
+def custody_pays(registry: Registry) -> bool:
+    """Whether somebody registered states what custody has paid out: without that list an open
+    redemption would count as exposure for ever."""
+    return any(one.role == "custodian" for one in registry.attestors)
 
 
 async def _desks(

@@ -201,6 +201,24 @@ class Guards(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class HolderPaper:
+    """A holder's signed request, passed on to the relayer and the guards as it is."""
+
+    kind: str
+    paper: bytes
+    key_id: str
+    signature: bytes
+
+
+class Returns(Protocol):
+    """The relayer, asked to let a transfer flow back."""
+
+    async def cancel(self, transfer_id: TransferId, reason: str, paper: HolderPaper) -> None:
+        """Ask for a cancellation. Raises ApiRefused with the relayer's reason, Transient."""
+        ...
+
+
 class ChainDesk(Protocol):
     """What the gateway may do on one chain: check and build burns, read and write its texts."""
 

@@ -27,6 +27,9 @@ class GatewaySettings(ServiceSettings):
         default_factory=dict,
         description='JSON {guard id: "host:port"}; what is not named here is in the registry',
     )
+    relayer: str = Field(
+        default="", description='"host:port" of the relayer; empty: CancelTransfer is refused'
+    )
     token_key: SecretStr = Field(
         min_length=32, description="secret that seals resume and page tokens; keep it over restarts"
     )

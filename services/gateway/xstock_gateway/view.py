@@ -42,6 +42,10 @@ class SaidByRelayer:
     terminal: bool
     steps: tuple[StepSeen, ...]
     at_ms: int
+    refund_id: bytes = b""
+    """The REFUND in which the transfer flows back; empty when there is none."""
+    refund_of: bytes = b""
+    """Of a REFUND: the transfer that flows back in it."""
 
 
 @dataclass(frozen=True, slots=True)

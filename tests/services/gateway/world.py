@@ -20,7 +20,7 @@ from xstock_chains.fake import (
 )
 from xstock_chains.ports import BurnRequest, UnsignedBurn
 from xstock_chains.registry import Registry, parse_registry
-from xstock_core.ids import Address32, AssetId, Domain
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.observation import TxRef
 from xstock_gateway.adapters.desk import FamilyDesk
 from xstock_gateway.adapters.memory import MemoryGatewayStore
@@ -28,6 +28,7 @@ from xstock_gateway.entrypoints.grpc_api import Handlers
 from xstock_gateway.entrypoints.show import Presenter
 from xstock_gateway.handlers.ask import AskHandler
 from xstock_gateway.handlers.build import BuildHandler, BurnWanted
+from xstock_gateway.handlers.cancel import CancelHandler
 from xstock_gateway.handlers.follow import FollowHandler, Frame, Start, Wakeups
 from xstock_gateway.handlers.ingest import IngestHandler
 from xstock_gateway.metrics import GatewayMetrics
@@ -36,6 +37,7 @@ from xstock_gateway.ports import (
     ChainDesk,
     GatewayStore,
     GuardHalt,
+    HolderPaper,
     LookedAt,
     ViewFilter,
 )
@@ -170,6 +172,20 @@ class ScriptedGuards:
 
 
 @dataclass
+class ScriptedReturns:
+    """A relayer that remembers what it was asked to let flow back."""
+
+    asked: list[tuple[TransferId, str, HolderPaper]] = field(default_factory=list)
+    refuses: Exception | None = None
+
+    async def cancel(self, transfer_id: TransferId, reason: str, paper: HolderPaper) -> None:
+        """Taken, or refused as scripted."""
+        if self.refuses is not None:
+            raise self.refuses
+        self.asked.append((transfer_id, reason, paper))
+
+
+@dataclass
 class GatewayWorld:
     """One gateway process; `restart` is another one over the same store."""
 
@@ -201,6 +217,7 @@ class GatewayWorld:
             for domain, node in self.nodes.items()
         }
         self.watchers, self.guards = ScriptedWatchers(), ScriptedGuards()
+        self.returns = ScriptedReturns()
         self.tokens = TokenBox(self.token_key, DEPLOYMENT)
         self.ingest = IngestHandler(self.store, self.clock)
         self.ask = AskHandler(
@@ -213,6 +230,7 @@ class GatewayWorld:
             self.wakeups,
             self.clock,
         )
+        self.cancel = CancelHandler(self.ask, self.returns, self.clock)
         self.build = BuildHandler(self.registry, self.store, self.desks, self.clock)
         self.follow = FollowHandler(
             self.store,
@@ -232,6 +250,7 @@ class GatewayWorld:
             ask=self.ask,
             build=self.build,
             follow=self.follow,
+            cancel=self.cancel,
             present=Presenter(self.registry, self.desks),
             metrics=GatewayMetrics.create(Metrics("test_gateway")),
             version="0",

@@ -1,4 +1,4 @@
-"""The watchers and the guards, over gRPC."""
+"""The watchers, the guards and the relayer, over gRPC."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,21 @@ import grpc
 
 from xstock_chains.ports import Progress
 from xstock_core.amount import InvalidAmount
-from xstock_core.ids import AssetId, Domain, InvalidId
+from xstock_core.ids import AssetId, Domain, InvalidId, TransferId
 from xstock_core.message import parse_message
 from xstock_core.observation import TxRef
-from xstock_gateway.ports import AssetBooks, ChainBooks, GuardHalt, LookedAt
+from xstock_gateway.ports import AssetBooks, ChainBooks, GuardHalt, HolderPaper, LookedAt
+from xstock_gateway.refusals import ApiRefused
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.codec import block_from_wire, observation_from_wire, tx_from_wire, tx_to_wire
 from xstock_wire.v1 import (
+    common_pb2,
     operator_pb2,
     operator_pb2_grpc,
     records_pb2,
+    relayer_pb2,
+    relayer_pb2_grpc,
     supply_guard_pb2,
     supply_guard_pb2_grpc,
     watcher_pb2,
@@ -113,6 +117,40 @@ class GrpcGuards:
             return [_books(guard, wire) for wire in answer.assets]
         except (grpc.aio.AioRpcError, InvalidMessage, ValueError):
             return None  # what cannot be read is not known, and another guard may be readable
+
+
+_RETURN_REASONS = frozenset(
+    {"TRANSFER_NOT_FOUND", "NOT_CANCELLABLE", "CANCEL_REQUEST_INVALID", "FIELD_INVALID"}
+)
+
+
+class GrpcReturns:
+    """The relayer over one channel; without one every request is refused."""
+
+    def __init__(self, channel: grpc.aio.Channel | None) -> None:
+        self._stub = None if channel is None else relayer_pb2_grpc.TransferServiceStub(channel)
+
+    async def cancel(self, transfer_id: TransferId, reason: str, paper: HolderPaper) -> None:
+        """Pass the holder's request on."""
+        if self._stub is None:
+            raise Transient("RELAYER_UNKNOWN", "no relayer is configured; ask the operators")
+        request = relayer_pb2.TransferServiceCancelTransferRequest(
+            transfer_id=transfer_id,
+            reason=reason,
+            request=common_pb2.SignedPaper(
+                kind=paper.kind,
+                paper=paper.paper,
+                key_id=paper.key_id,
+                signature=paper.signature,
+            ),
+        )
+        try:
+            await self._stub.CancelTransfer(request)
+        except grpc.aio.AioRpcError as error:
+            known = remote_error(error)
+            if known.code in _RETURN_REASONS:
+                raise ApiRefused(known.code, known.message, known.metadata) from error
+            raise _away(error) from error
 
 
 def _away(error: grpc.aio.AioRpcError) -> Exception:

@@ -98,6 +98,8 @@ class RecordCodec:
             terminal=record.terminal,
             steps=tuple(_step(step) for step in record.steps),
             at_ms=record.at_ms,
+            refund_id=record.refund_id,
+            refund_of=record.refund_of,
         )
 
     def relayer_to(self, fact: SaidByRelayer) -> bytes:
@@ -113,6 +115,8 @@ class RecordCodec:
             funds_at=fact.funds_at,
             terminal=fact.terminal,
             at_ms=fact.at_ms,
+            refund_id=fact.refund_id,
+            refund_of=fact.refund_of,
         )
         for step in fact.steps:
             wire = record.steps.add(

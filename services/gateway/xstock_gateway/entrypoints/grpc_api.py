@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from xstock_chains.registry import Registry
@@ -13,15 +14,17 @@ from xstock_core.ids import Address32, AssetId, InvalidId, TransferId, parse_tra
 from xstock_gateway.entrypoints.show import Presenter, built_to_wire, timestamp
 from xstock_gateway.handlers.ask import AskHandler, Found
 from xstock_gateway.handlers.build import BuildHandler, BurnWanted
+from xstock_gateway.handlers.cancel import CancelHandler, CancelWanted
 from xstock_gateway.handlers.follow import FollowHandler, Frame, Start
 from xstock_gateway.metrics import GatewayMetrics
-from xstock_gateway.ports import GatewayStore, Guards, ViewFilter
+from xstock_gateway.ports import GatewayStore, Guards, HolderPaper, ViewFilter
 from xstock_gateway.refusals import ApiRefused, field_refused
+from xstock_gateway.view import TransferView
 from xstock_runtime.clock import Randomness
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_runtime.grpc_errors import CallRefused
 from xstock_runtime.logging import get_logger
-from xstock_wire.v1 import bridge_pb2, bridge_pb2_grpc
+from xstock_wire.v1 import bridge_pb2, bridge_pb2_grpc, papers_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _LONG_POLL_MARGIN_SECONDS = 0.5
@@ -42,6 +45,7 @@ class Handlers:
     ask: AskHandler
     build: BuildHandler
     follow: FollowHandler
+    cancel: CancelHandler
     present: Presenter
     metrics: GatewayMetrics
     version: str
@@ -163,7 +167,24 @@ class BridgeService(bridge_pb2_grpc.BridgeServiceServicer):
             above = request.wait_for_revision_above
             timeout = max(0.0, left - _LONG_POLL_MARGIN_SECONDS)
             view = await self._to.ask.transfer(wanted, above, timeout)
-        return bridge_pb2.GetTransferResponse(transfer=self._to.present.transfer(view))
+            refund = await self._refund_of(view)
+        return bridge_pb2.GetTransferResponse(transfer=self._to.present.transfer(view, refund))
+
+    async def _refund_of(self, view: TransferView) -> TransferView | None:
+        """The REFUND of a transfer that is on its way back; None where there is none yet."""
+        if view.state != "REFUNDING" or view.relayer is None or not view.relayer.refund_id:
+            return None
+        refund_id = TransferId(view.relayer.refund_id)
+        return (await self._to.store.views([refund_id])).get(refund_id)
+
+    async def CancelTransfer(  # noqa: N802
+        self, request: bridge_pb2.CancelTransferRequest, context: Context
+    ) -> bridge_pb2.CancelTransferResponse:
+        """Pass a holder's signed request on."""
+        del context
+        with _answered():
+            view = await self._to.cancel.cancel(_cancel_wanted(request))
+        return bridge_pb2.CancelTransferResponse(transfer=self._to.present.transfer(view))
 
     async def ListTransfers(  # noqa: N802
         self, request: bridge_pb2.ListTransfersRequest, context: Context
@@ -287,6 +308,18 @@ def _start(request: bridge_pb2.WatchTransfersRequest) -> Start:
             return Start(snapshot=request.start.snapshot_then_follow)
         case _:
             return Start()
+
+
+def _cancel_wanted(request: bridge_pb2.CancelTransferRequest) -> CancelWanted:
+    transfer_id = _transfer_id("transfer_id", request.transfer_id)
+    signed, said = request.request, papers_pb2.CancelRequest()
+    try:
+        said.ParseFromString(signed.paper)
+    except DecodeError as error:
+        remedy = "give a serialised CancelRequest"
+        raise field_refused("FIELD_INVALID", "request.paper", len(signed.paper), remedy) from error
+    paper = HolderPaper(signed.kind, signed.paper, signed.key_id, signed.signature)
+    return CancelWanted(transfer_id, said.transfer_id, said.expires, said.reason, paper)
 
 
 def _time(wire: bridge_pb2.TransferFilter, field: str) -> int | None:

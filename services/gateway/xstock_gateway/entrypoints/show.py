@@ -56,9 +56,11 @@ class Presenter:
         desk = self._desks.get(tx.chain)
         return tx.id.hex() if desk is None else desk.show_tx(tx)
 
-    def transfer(self, view: TransferView) -> bridge_pb2.Transfer:
-        """The whole transfer."""
-        message = view.message
+    def transfer(
+        self, view: TransferView, refund: TransferView | None = None
+    ) -> bridge_pb2.Transfer:
+        """The whole transfer; what it waits for is what its REFUND waits for, once it has one."""
+        message, said = view.message, view.relayer
         shown = bridge_pb2.Transfer(
             id=view.transfer_id,
             revision=view.revision,
@@ -77,10 +79,12 @@ class Presenter:
             message=message.pack(),
             created_at=timestamp(view.created_ms),
             updated_at=timestamp(view.updated_ms),
+            refund_id=said.refund_id if said is not None else b"",
+            refund_of=said.refund_of if said is not None else b"",
         )
         if view.state == "SEEN" and view.seen is not None:
             shown.blocks_to_final = view.seen.blocks_behind_final
-        waiting = _waiting(view)
+        waiting = (_waiting(refund) if refund is not None else None) or _waiting(view)
         if waiting is not None:
             shown.waiting_for.CopyFrom(waiting)
         return shown

@@ -86,8 +86,8 @@ class BuildHandler:
     desks: Mapping[Domain, ChainDesk]
     clock: Clock
     redemptions_open: bool = False
-    """Stays closed until attestations list what custody has paid out: an open redemption counts
-    as exposure, and without that list nothing would ever close it."""
+    """Open where custody's attestations list what it has paid out: an open redemption counts as
+    exposure, and without that list nothing would ever close it."""
 
     async def build(self, wanted: BurnWanted) -> BuiltBurn:
         """The burn for this request id; raises ApiRefused with the field that is wrong."""
@@ -152,8 +152,8 @@ class BuildHandler:
         if redeem and not self.redemptions_open:
             raise ApiRefused(
                 "ROUTE_CLOSED",
-                "destination: 'custody' is not open: attestations do not list paid redemptions "
-                "yet; redeem with the issuer directly",
+                "destination: 'custody' is not open: no custodian of this deployment lists paid "
+                "redemptions; redeem with the issuer directly",
                 {"symbol": wanted.symbol, "chain": CUSTODY},
             )
         destination = Domain.CUSTODY if redeem else self._domain("destination", wanted.destination)
