@@ -20,13 +20,14 @@ from xstock_chains.ports import PreparedTx, SendSlot, SignedTx
 from xstock_chains.solidity.abi import hex_of
 from xstock_chains.solidity.office import ContractOffice
 from xstock_runtime.clock import Clock
-from xstock_runtime.errors import Transient
+from xstock_runtime.errors import Ambiguous, Transient
 
 _GAS_HEADROOM_PERCENT: Final = 130
 _TIP_FACTOR: Final = 5
 _RAISE_PERCENT: Final = 130
 """Clients ask 10 to 12.5% more for a replacement; this passes all of them."""
 _RAISES_MAX: Final = 8
+_NONCES_MAX: Final = 3
 _WAIT_SECONDS: Final = 0.2
 _WAIT_SECONDS_MAX: Final = 180
 
@@ -68,16 +69,32 @@ class EvmDesk:
         return quantity((await self._latest())["timestamp"], "timestamp")
 
     async def send(self, act: str, key: LocalSigner, to: bytes, data: bytes) -> str:
-        """One transaction, awaited in a block."""
+        """One transaction, awaited in a block; again where another took its nonce meanwhile."""
+        for _ in range(_NONCES_MAX):
+            gas = await self._gas(act, key, to, data)
+            try:
+                signed = await self._broadcast(key, await self._fields(key, to, data, gas))
+            except Ambiguous as error:
+                if error.code != "NONCE_USED":
+                    raise
+            else:
+                return await self._landed(act, hex_of(signed.ref.id))
+        text = f"{act}: other transactions of {checksummed(key.identity)} keep taking its nonce"
+        raise Transient("NONCE_USED", text, {"act": act})
+
+    async def _gas(self, act: str, key: LocalSigner, to: bytes, data: bytes) -> int:
         call = {"from": hex_of(key.identity), "to": hex_of(to), "data": hex_of(data)}
         (answer,) = await self._rpc.batch_settled([("eth_estimateGas", [call])])
-        if isinstance(answer, RpcFault):
-            if is_revert(answer):
-                raise act_refused(act, revert_reason(answer))
-            raise self._rpc.refused("eth_estimateGas", answer)
+        if not isinstance(answer, RpcFault):
+            return quantity(answer, "eth_estimateGas") * _GAS_HEADROOM_PERCENT // 100
+        if is_revert(answer):
+            raise act_refused(act, revert_reason(answer))
+        raise self._rpc.refused("eth_estimateGas", answer)
+
+    async def _fields(self, key: LocalSigner, to: bytes, data: bytes, gas: int) -> dict[str, Any]:
         account = hex_of(key.identity)
         count = await self._rpc.call("eth_getTransactionCount", account, "latest")
-        fields = {
+        return {
             "type": 2,
             "chainId": self._chain.chain_id,
             "nonce": quantity(count, "nonce"),
@@ -85,10 +102,8 @@ class EvmDesk:
             "to": checksummed(to),
             "value": 0,
             "data": hex_of(data),
-            "gas": quantity(answer, "eth_estimateGas") * _GAS_HEADROOM_PERCENT // 100,
+            "gas": gas,
         }
-        signed = await self._broadcast(key, fields)
-        return await self._landed(act, hex_of(signed.ref.id))
 
     async def _broadcast(self, key: LocalSigner, fields: dict[str, Any]) -> SignedTx:
         fees = await self._fees()
