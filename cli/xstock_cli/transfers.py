@@ -46,9 +46,12 @@ async def follow_to_the_end(
     say: Callable[[str], None],
     *,
     refusals: Collection[str] = (),
+    over: Callable[[bridge_pb2.Transfer], bool] | None = None,
     clock: Clock | None = None,
 ) -> Ended:
     """Follow until it is terminal, needs people, waits for one of `refusals`, or time is up.
+
+    `over` says otherwise when the following ends, for who waits for something else.
 
     Raises StillPending if the bridge has not shown the transfer by then.
     """
@@ -61,7 +64,7 @@ async def follow_to_the_end(
         say(f"  {clock.monotonic() - began:6.1f} s  {describe(transfer)}")
 
     def ended() -> bool:
-        return bool(known) and _over(known[-1], refusals)
+        return bool(known) and (over(known[-1]) if over else _over(known[-1], refusals))
 
     wanted = bridge_pb2.TransferFilter(transfer_ids=[transfer_id])
     async with Follower(bridge, clock, wanted, changed=show) as follower:

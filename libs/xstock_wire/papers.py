@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from coincurve import PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
 
 from xstock_runtime.errors import Fatal
@@ -70,3 +71,17 @@ class PaperKey:
         return common_pb2.SignedPaper(
             kind=kind, paper=body, key_id=self.key_id, signature=bytes(signature)
         )
+
+
+def sign_with_ed25519(
+    secret: bytes, kind: str, deployment_id: str, paper: Message
+) -> common_pb2.SignedPaper:
+    """A paper signed by a Solana holder's own key; its key id is the public key in hexadecimal."""
+    key = Ed25519PrivateKey.from_private_bytes(secret)
+    body = paper.SerializeToString(deterministic=True)
+    return common_pb2.SignedPaper(
+        kind=kind,
+        paper=body,
+        key_id=key.public_key().public_bytes_raw().hex(),
+        signature=key.sign(paper_digest(kind, deployment_id, body)),
+    )

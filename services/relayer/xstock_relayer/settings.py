@@ -14,7 +14,7 @@ Urls = Annotated[list[str], Field(min_length=1)]
 def _usual_roles() -> dict[str, list[str]]:
     return {
         "issuer": ["issuer"],
-        "gateway": ["issuer"],
+        "gateway": ["issuer", "gateway"],
         "operator": ["operator"],
         "operator-1": ["operator"],
         "operator-2": ["operator"],
@@ -49,7 +49,7 @@ class RelayerSettings(ServiceSettings):
     )
     roles: dict[str, list[str]] = Field(
         default_factory=_usual_roles,
-        description="JSON {identity: [roles]}: issuer, operator, agent",
+        description="JSON {identity: [roles]}: issuer, operator, agent, gateway",
     )
     dev_identity: str = Field(
         default="relayer", description="who we say we are to peers in insecure_dev"
