@@ -23,6 +23,7 @@ from xstock_cli.commands import (
     opening,
     operate,
     pausing,
+    returning,
     watch,
 )
 
@@ -64,6 +65,8 @@ app.command()(look.supply)
 app.command()(look.status)
 app.command("explain")(look.explain_reason)
 app.command()(move.transfer)
+app.command(epilog=returning.CANCEL_EXAMPLES)(returning.cancel)
+app.command()(returning.redeem)
 app.command()(watch.watch)
 app.command()(issuing.issue)
 app.command("open")(opening.open_asset)

@@ -43,6 +43,7 @@ from xstock_devnet.plan import (
     DEPLOYMENT_ID,
     GUARDS,
     HOLDERS,
+    LARGE_SECONDS,
     PROVIDERS_EACH,
     RELAYER,
     THRESHOLD,
@@ -60,6 +61,7 @@ from xstock_wire.papers import PaperKey
 Say = Callable[[str], None]
 ISSUER_KEY_ID: Final = "issuer-1"
 WORLD_FILE: Final = "world.json"
+AGENT_LOG: Final = "logs/agent.jsonl"
 
 TOPICS: Final = (
     TopicSpec("xstock.observations.v1"),
@@ -324,6 +326,7 @@ class World:
             "assets": [
                 {
                     "symbol": asset.symbol,
+                    **_limits(asset),
                     "deployments": [
                         setup.asset_entries[asset.symbol] for setup in self.setups.values()
                     ],
@@ -443,7 +446,21 @@ class World:
         ]
         await self.supervisor.start(*services)
         child = self.child("custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder))
-        await self.supervisor.start(Service(child, _always))
+        await self.supervisor.start(Service(child, _always), Service(self._agent(), _always))
+
+    def _agent(self) -> ChildProcess:
+        """The security agent's own process, with its own eyes: nodes, not the proxy."""
+        nodes = [
+            f"{chain.name}={url}" for chain in self.chains for url in self.node_urls(chain.name)
+        ]
+        return self.child(
+            "agent",
+            "xstock_cli",
+            {},
+            *("agent", "run", "--key", str(self.key_file("agent")), "--as", "agent"),
+            *("--registry", str(self.registry_path), "--log", str(self.folder / AGENT_LOG)),
+            *(word for node in nodes for word in ("--node", node)),
+        )
 
     async def _open_live_assets(self) -> None:
         """Take over what was live already, by papers of the guards, as `xstock open` does."""
@@ -520,6 +537,7 @@ class World:
             "PROVIDERS": self._all_providers(process.name),
             "WATCHERS": self._watcher_targets(),
             "TOKEN_KEY": self._token_key,
+            "RELAYER": self.processes["relayer"].target,
         }
 
     def child(
@@ -561,6 +579,13 @@ class World:
     def _write_world(self) -> None:
         text = json.dumps(self.document(), indent=1)
         (self.folder / WORLD_FILE).write_text(text, encoding="utf-8")
+
+
+def _limits(asset: AssetPlan) -> dict[str, Any]:
+    """An asset's own limits in the registry, where it has any."""
+    if asset.waits_from is None:
+        return {}
+    return {"limits": {"delays": [{"from_shares": asset.waits_from, "seconds": LARGE_SECONDS}]}}
 
 
 async def _always() -> bool:
