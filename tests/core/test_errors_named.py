@@ -1,0 +1,234 @@
+"""An error names the field, the value and the remedy, whichever door it comes through."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.builders import (
+    TSLAX,
+    a_bucket,
+    a_burn,
+    a_cancel,
+    a_message,
+    an_issue,
+    an_orphan,
+    id_of,
+    opened,
+)
+from xstock_core.amount import InvalidAmount, Shares, parse_share_decimal, parse_shares
+from xstock_core.ids import AssetId, Domain, InvalidId, Nonce, parse_domain
+from xstock_core.invariants import InvariantId, InvariantViolation, conserved, ensure
+from xstock_core.ledger import (
+    CUSTODY,
+    IN_FLIGHT,
+    ORPHANED,
+    Account,
+    AccountKind,
+    EntryKind,
+    Overdraft,
+    chain_supply,
+    entries_of,
+    entry_of_issue,
+    entry_of_opening,
+    make_entry,
+    orphan_reference,
+    overdrafts,
+    parse_account,
+    supply,
+)
+from xstock_core.message import Kind, parse_message
+from xstock_core.observation import ReleaseFinal
+from xstock_core.quorum import agree, check_quorum, check_threshold
+from xstock_core.release import item_of
+from xstock_core.reservation import CancelProof, entry_of_issue_void, post, reserve, void
+from xstock_core.signing import Grant, grants_by_item
+
+BURN = EntryKind.BURN
+Raises = Callable[[], object]
+
+NAMED: dict[str, tuple[Raises, tuple[str, object]]] = {
+    "account of supply without a chain": (
+        lambda: Account(AccountKind.SUPPLY), ("account", "supply"),
+    ),
+    "account of one chain that has none": (
+        lambda: Account(AccountKind.IN_FLIGHT, Domain.BNB), ("account", "in_flight/2"),
+    ),
+    "supply of custody": (lambda: supply(Domain.CUSTODY), ("chain", Domain.CUSTODY)),
+    "account text": (lambda: parse_account("bank/1"), ("account", "bank/1")),
+    "account chain": (lambda: parse_account("supply/77"), ("account", 77)),
+    "entry of nothing": (
+        lambda: make_entry(BURN, TSLAX, supply(Domain.BNB), IN_FLIGHT, 0, b"r"), ("amount", 0),
+    ),
+    "entry onto itself": (
+        lambda: make_entry(BURN, TSLAX, IN_FLIGHT, IN_FLIGHT, 1, b"r"), ("entry", "BURN"),
+    ),
+    "entry about nothing": (
+        lambda: make_entry(BURN, TSLAX, supply(Domain.BNB), IN_FLIGHT, 1, b""), ("entry", "BURN"),
+    ),
+    "entry of no asset": (
+        lambda: make_entry(BURN, AssetId(bytes(32)), supply(Domain.BNB), IN_FLIGHT, 1, b"r"),
+        ("entry", "BURN"),
+    ),
+    "burn from custody": (
+        lambda: make_entry(BURN, TSLAX, CUSTODY, IN_FLIGHT, 1, b"r"), ("entry", "BURN"),
+    ),
+    "issuance of a burn": (lambda: entry_of_issue(a_message()), ("kind", 1)),
+    "bucket that refills backwards": (
+        lambda: a_bucket(refill_per_second=-1), ("refill_per_second", -1),
+    ),
+    "bucket of a truth": (lambda: a_bucket(level=True), ("level", True)),
+    "bucket of zero": (lambda: a_bucket(capacity=0), ("capacity", 0)),
+    "amount zero": (lambda: parse_shares(0), ("amount", 0)),
+    "amount of a truth": (lambda: parse_shares(True), ("amount", True)),
+    "amount above 64 bits": (lambda: parse_shares(2**64, "limit"), ("limit", 2**64)),
+    "amount with a sign": (lambda: parse_share_decimal("-1"), ("amount", "-1")),
+    "domain": (lambda: parse_domain(7), ("domain", 7)),
+    "message too short": (lambda: parse_message(b"\1"), ("message", "01")),
+    "message of another version": (
+        lambda: parse_message(b"\2" + a_message().pack()[1:]), ("version", 2),
+    ),
+    "message with a flag": (
+        lambda: parse_message(a_message().pack()[:-1] + b"\1"), ("flags", 1),
+    ),
+    "message of no kind": (
+        lambda: parse_message(b"\1\7" + a_message().pack()[2:]), ("kind", 7),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_error__whatever_is_wrong__names_field_value_and_remedy(name: str) -> None:
+    raises, (field, value) = NAMED[name]
+    with pytest.raises((InvalidId, InvalidAmount)) as found:
+        raises()
+    error = found.value
+    assert isinstance(error, InvalidId | InvalidAmount)
+    assert (error.field, error.value) == (field, value)
+    assert len(error.remedy.split()) >= 3
+    assert str(error) == f"{field}: {value!r} is not valid; {error.remedy}"
+
+
+ISSUE = an_issue()
+RESERVED = reserve(ISSUE, id_of(ISSUE), None)
+CANCEL = CancelProof(a_cancel(ISSUE))
+OTHER = CancelProof(a_cancel(an_issue(order=2)))
+ID = id_of(ISSUE).hex()
+
+BROKEN: dict[str, tuple[Raises, InvariantId, str]] = {
+    "quorum": (
+        lambda: check_quorum(4, 2), InvariantId.CONFIG_SANITY,
+        "quorum of 2 of 4 providers: more than half must be needed",
+    ),
+    "threshold": (
+        lambda: check_threshold(4, 2), InvariantId.CONFIG_SANITY,
+        "threshold of 2 of 4 guards: more than half must be needed",
+    ),
+    "threshold for bad guards": (
+        lambda: check_threshold(3, 2, 1), InvariantId.CONFIG_SANITY,
+        "2 of 3 guards do not survive 1 bad ones",
+    ),
+    "more answers than providers": (
+        lambda: agree([1, 1, 1, 1], 3, 2), InvariantId.CONFIG_SANITY,
+        "4 answers from 3 providers",
+    ),
+    "posted after it was voided": (
+        lambda: post(void(RESERVED, CANCEL)), InvariantId.RESERVATION_SAFETY,
+        f"transfer {ID} was released after its reservation was voided",
+    ),
+    "voided after it was posted": (
+        lambda: void(post(RESERVED), CANCEL), InvariantId.AT_MOST_ONCE,
+        f"transfer {ID} was released; it cannot be voided",
+    ),
+    "voided with another's proof": (
+        lambda: void(RESERVED, OTHER), InvariantId.RESERVATION_SAFETY,
+        f"transfer {ID}: the release could still land",
+    ),
+    "voided for another order": (
+        lambda: entry_of_issue_void(an_issue(order=2), RESERVED, CANCEL),
+        InvariantId.CONSERVATION, "only the ISSUE that was reserved can be voided",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_violation__whatever_is_broken__says_which_promise_and_the_figures(name: str) -> None:
+    raises, invariant, detail = BROKEN[name]
+    with pytest.raises(InvariantViolation) as found:
+        raises()
+    assert (found.value.id, found.value.detail) == (invariant, detail)
+    assert str(found.value) == f"{invariant.value}: {detail}"
+
+
+def test_ensure__of_what_holds__is_silent() -> None:
+    ensure(True, InvariantId.CAP, "never said")
+
+
+# --- the ledger's small print ------------------------------------------------------------------
+
+
+def test_entry__of_one_share_unit__is_the_smallest() -> None:
+    entry = make_entry(BURN, TSLAX, supply(Domain.BNB), IN_FLIGHT, 1, b"r")
+    assert (entry.amount, entry.ref) == (1, b"r")
+
+
+def test_opening__of_a_chain__is_about_that_chain_in_four_bytes() -> None:
+    entry = entry_of_opening(TSLAX, Domain.BNB, Shares(5))
+    assert entry.ref == b"opening/" + bytes((0, 0, 0, 2))
+
+
+def test_balance__of_a_chain_without_entries__is_zero() -> None:
+    assert chain_supply({}, TSLAX, Domain.BNB) == 0
+
+
+def test_overdrafts__of_a_book__are_those_below_zero_in_a_stable_order() -> None:
+    book = {
+        (TSLAX, ORPHANED): -1,
+        (TSLAX, supply(Domain.BNB)): -2,
+        (TSLAX, IN_FLIGHT): 0,
+        (TSLAX, CUSTODY): -9,
+        (AssetId(b"\1" * 32), ORPHANED): -3,
+    }
+    assert overdrafts(book) == (
+        Overdraft(AssetId(b"\1" * 32), ORPHANED, -3),
+        Overdraft(TSLAX, ORPHANED, -1),
+        Overdraft(TSLAX, supply(Domain.BNB), -2),
+    )
+
+
+def test_refund__of_an_orphan__leaves_the_orphans_account_whole() -> None:
+    orphan = an_orphan()
+    nonce = Nonce(b"n" * 32)
+    release = ReleaseFinal(
+        Domain.SOLANA, Domain.SOLANA, nonce, TSLAX, orphan.owner, orphan.amount, orphan.place
+    )
+    (entry,) = entries_of(release)
+    assert (entry.kind, entry.asset) == (EntryKind.ORPHAN_REFUND, TSLAX)
+    assert (entry.debit, entry.credit) == (ORPHANED, supply(Domain.SOLANA))
+    assert (entry.amount, entry.ref) == (orphan.amount, orphan_reference(Domain.SOLANA, nonce))
+
+
+def test_burn__of_either_kind__is_booked_under_its_own() -> None:
+    redeem = a_message(kind=Kind.REDEEM, destination=Domain.CUSTODY)
+    kinds = [entries_of(a_burn(message))[0].kind for message in (a_message(), redeem)]
+    assert kinds == [EntryKind.BURN, EntryKind.REDEEM_BURN]
+
+
+def test_conserved__one_asset_more_and_another_less__is_not() -> None:
+    """INV-06: the sum is zero for each asset, not over all of them."""
+    book, entries = opened()
+    tampered = {
+        **book,
+        (TSLAX, supply(Domain.BNB)): book[TSLAX, supply(Domain.BNB)] + 1,
+        (AssetId(b"\1" * 32), IN_FLIGHT): -1,
+    }
+    assert conserved(book, entries)
+    assert not conserved(tampered, entries)
+
+
+def test_grants__by_item__are_found_by_the_second_of_their_burn() -> None:
+    message = a_message(source=Domain.SOLANA, source_bridge=b"\5" * 32, refund_address=b"\6" * 32)
+    grant = Grant(id_of(message), message, burned_at=77)
+    assert grants_by_item([grant]) == {item_of(message, burned_at=77): grant}
+    assert item_of(message, burned_at=77) != item_of(message)
+    assert replace(grant, burned_at=0) != grant
