@@ -16,6 +16,7 @@ from xstock_chains.registry import Registry
 from xstock_chains.text import show_tx
 from xstock_cli.bridge import Bridge, Holders, Sent, document_of
 from xstock_cli.follow import Follower, OnChange
+from xstock_cli.requests import signed_request
 from xstock_cli.settings import Place
 from xstock_core.amount import parse_share_decimal
 from xstock_core.ids import Address32, Domain, InvalidId
@@ -237,6 +238,17 @@ class Hands:
         await self.until(
             done, seconds=seconds, waiting_for=f"{sent.source} → {sent.destination} to be released"
         )
+
+    async def cancel(self, transfer_id: bytes, *, key: str, reason: str) -> bridge_pb2.Transfer:
+        """The holder takes a held or parked transfer back; the transfer after the request."""
+        asked = bridge_pb2.GetTransferRequest(transfer_id=transfer_id)
+        before = (await self.bridge.ask("GetTransfer", asked)).transfer
+        deployment, file = self.registry.deployment_id, self.place.key_file(key)
+        paper = signed_request(before, file, deployment, reason, self.clock.unix_ms())
+        request = bridge_pb2.CancelTransferRequest(transfer_id=transfer_id, request=paper)
+        answer = await self.bridge.ask("CancelTransfer", request)
+        after: bridge_pb2.Transfer = answer.transfer
+        return after
 
     # ------------------------------------------------------------------ waiting
 

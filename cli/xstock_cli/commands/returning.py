@@ -12,7 +12,6 @@ from typing import Annotated, Final
 import grpc
 import typer
 
-from xstock_chains.keyfile import secret_of_file
 from xstock_cli.bridge import Bridge
 from xstock_cli.commands.move import transfer as move_shares
 from xstock_cli.exits import Exit, UsageProblem
@@ -30,23 +29,20 @@ from xstock_cli.options import (
     YesOption,
 )
 from xstock_cli.plain import plain
+from xstock_cli.requests import signed_request
 from xstock_cli.running import run
 from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
 from xstock_cli.transfers import follow_to_the_end, print_transfer
-from xstock_core.ids import EVM_WIDTH_DOMAINS, Domain
-from xstock_core.message import parse_message
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.grpc_errors import remote_error
-from xstock_wire.papers import CANCEL_REQUEST, PaperKey, sign_with_ed25519
-from xstock_wire.v1 import bridge_pb2, common_pb2, papers_pb2, relayer_pb2, relayer_pb2_grpc
+from xstock_wire.v1 import bridge_pb2, relayer_pb2, relayer_pb2_grpc
 
 CANCELLING: Final = bridge_pb2.TRANSFER_STATE_CANCELLING
 REFUNDED: Final = bridge_pb2.TRANSFER_STATE_REFUNDED
 _ON_THE_WAY_BACK: Final = frozenset(
     {CANCELLING, bridge_pb2.TRANSFER_STATE_CANCELLED, bridge_pb2.TRANSFER_STATE_REFUNDING}
 )
-REQUEST_SECONDS: Final = 3_600
 CANCEL_EXAMPLES: Final = """Examples:
   xstock cancel TRANSFER --key holder.key      # the sender's or refund address' key
   xstock cancel TRANSFER --as operator-1       # after people approved a CANCEL at the guards
@@ -101,7 +97,10 @@ async def _cancel(place: Place, screen: Screen, wanted: Wanted) -> Exit:
         if wanted.operator:
             phase = await _ask_relayer(bridge, place, transfer_id, wanted)
         else:
-            paper = _signed(place, before, wanted)
+            registry, file = place.need_registry(), place.key_file(wanted.key)
+            paper = signed_request(
+                before, file, registry.deployment_id, wanted.reason, SystemClock().unix_ms()
+            )
             asked = bridge_pb2.CancelTransferRequest(transfer_id=transfer_id, request=paper)
             after = (await bridge.ask("CancelTransfer", asked)).transfer
             phase = bridge_pb2.TransferState.Name(after.state).removeprefix("TRANSFER_STATE_")
@@ -147,24 +146,6 @@ def _transfer_id(text: str) -> bytes:
     if len(found) != 32:
         raise UsageProblem("TRANSFER", text, "give a transfer id: 64 hexadecimal digits")
     return found
-
-
-def _signed(place: Place, transfer: bridge_pb2.Transfer, wanted: Wanted) -> common_pb2.SignedPaper:
-    """The holder's request, in the form of the chain that burned."""
-    source = parse_message(transfer.message).source
-    paper = papers_pb2.CancelRequest(
-        transfer_id=transfer.id,
-        expires=SystemClock().unix_ms() // 1000 + REQUEST_SECONDS,
-        reason=wanted.reason[:500],
-    )
-    deployment = place.need_registry().deployment_id
-    secret = secret_of_file(place.key_file(wanted.key))
-    if source is Domain.SOLANA:
-        return sign_with_ed25519(secret, CANCEL_REQUEST, deployment, paper)
-    if source not in EVM_WIDTH_DOMAINS:
-        remedy = "a TON wallet signs no papers: ask the operators (xstock cancel --as OPERATOR)"
-        raise UsageProblem("--key", wanted.key, remedy)
-    return PaperKey.of_holder(secret).sign(CANCEL_REQUEST, deployment, paper)
 
 
 async def _ask_relayer(bridge: Bridge, place: Place, transfer_id: bytes, wanted: Wanted) -> str:
