@@ -1,6 +1,6 @@
 # The front door. `make help` lists what it opens; every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up bench protos contracts clean
+.PHONY: help setup demo test check up bench mutants protos contracts clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
@@ -40,6 +40,9 @@ check: setup ## style, types, floors, protos, generated code, house rules
 
 bench: setup ## measure; prints a table and writes build/bench/results.json
 	@$(BIN)/python -m tests.bench
+
+mutants: setup ## change the rules one line at a time, in a copy: a test must notice (ROOMS=core)
+	@$(BIN)/python scripts/mutants.py $(ROOMS)
 
 protos: setup ## generate libs/xstock_wire/v1 from protos/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
