@@ -12,7 +12,19 @@ import pytest
 from tests.house import sources
 
 TARGETS = {
-    *("help", "setup", "demo", "test", "check", "up", "bench", "protos", "contracts", "clean"),
+    *(
+        "help",
+        "setup",
+        "demo",
+        "test",
+        "check",
+        "up",
+        "bench",
+        "mutants",
+        "protos",
+        "contracts",
+        "clean",
+    ),
 }
 
 
