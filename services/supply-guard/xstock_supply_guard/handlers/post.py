@@ -152,6 +152,7 @@ async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) ->
     for one in new:
         if isinstance(one, OrphanBurn):
             draft.lines.append(line("orphan", nonce=one.nonce, asset=one.asset, amount=one.amount))
+            draft.entries.extend(Posted(entry, one.place.block) for entry in entries_of(one))
         elif isinstance(one, SupplyMoved):
             finding = findings.minted_outside(one)
             draft.findings.extend([finding] if finding else [])
