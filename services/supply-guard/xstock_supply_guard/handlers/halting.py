@@ -151,9 +151,9 @@ def excess(reading: BelievedSupply) -> int:
 
 def check_words(field: str, value: str, longest: int = _REASON_CHARACTERS_MAX) -> None:
     """Raise InvalidMessage for a text that says nothing or too much."""
-    if not 1 <= len(value.strip()) <= longest or len(value) > longest:
+    if not 1 <= len(value.strip()) <= longest or len(value) > longest or "\0" in value:
         raise InvalidMessage(
             "FIELD_INVALID",
-            f"{field}: {value[:40]!r} is not valid; give 1 to {longest} characters",
+            f"{field}: {value[:40]!r} is not valid; give 1 to {longest} characters, none of them 0",
             {"field": field},
         )

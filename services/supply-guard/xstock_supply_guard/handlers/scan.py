@@ -64,7 +64,7 @@ async def _hold(desk: Desk, chain: Domain, unbelieved: Dissent | InvalidMessage)
     now_ms = desk.clock.unix_ms()
     lines: list[str] = []
     halted: tuple[str, ...] = ()
-    said = str(unbelieved)[:_EVIDENCE_CHARACTERS_MAX]
+    said = _kept(unbelieved)
     longest_ms = desk.config.policy.dissent_seconds_max * 1000
     async with desk.store.write() as unit:
         scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
@@ -103,7 +103,14 @@ async def _halt(desk: Desk, chain: Domain, broken: Fatal) -> Trouble:
         )
         halted = await latch(unit, [finding], now_ms, lines)
         if halted:
-            said = str(broken)[:_EVIDENCE_CHARACTERS_MAX]
+            said = _kept(broken)
             await unit.add_evidence(chain, broken.code, said, now_ms)
             await unit.journal(lines, now_ms)
     return Trouble(broken.code, str(broken), halted)
+
+
+def _kept(said: Exception) -> str:
+    """SECURITY: a provider's words as any memory takes them; one that could not be written down
+    would keep the hold from being written with it."""
+    text = str(said)[:_EVIDENCE_CHARACTERS_MAX].replace("\0", "\\0")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
