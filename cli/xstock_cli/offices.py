@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from xstock_chains.ports import AdminAct, ChainOffice, StepState
 from xstock_chains.profiles import open_office
@@ -89,21 +88,25 @@ async def through_nodes(
     registry: Registry,
     chain: str,
     urls: Sequence[str],
-    key_file: Path | None,
+    key_files: Sequence[Path | None],
     ask: Callable[[ChainOffice], Awaitable[Sequence[AdminAct]]],
 ) -> Sequence[AdminAct]:
-    """Ask the first node that answers; raises what the last one said."""
+    """Ask the first node that answers, with the first of the keys that may; raises what the last
+    one said."""
     last: Exception = UsageProblem("--node", chain, "give --node CHAIN=URL, or set XSTOCK_NODES")
     for url in urls:
-        opened = open_office(registry, chain, url, key_file)
-        try:
-            return await ask(opened.port)
-        except ServiceError as error:
-            last = error
-            if exit_of(error) is not Exit.RETRY:
-                raise
-        finally:
-            await opened.aclose()
+        for key_file in key_files:
+            opened = open_office(registry, chain, url, key_file)
+            try:
+                return await ask(opened.port)
+            except ServiceError as error:
+                last = error
+            finally:
+                await opened.aclose()
+            if last.code != "KEY_MAY_NOT":
+                break
+        if exit_of(last) is not Exit.RETRY:
+            raise last
     raise last
 
 
@@ -111,15 +114,13 @@ def show_acts(
     screen: Screen, done: Mapping[str, Sequence[AdminAct]], failed: Mapping[str, Exception]
 ) -> None:
     """What was done on each chain, waits there, or went wrong."""
-    rows: list[tuple[str | Text, ...]] = [
-        (chain, act.state.value, act.name, act.detail, act.tx)
-        for chain, acts in done.items()
-        for act in acts
-    ]
-    rows += [
-        (chain, Text("FAILED", style="red"), str(error), "", "") for chain, error in failed.items()
-    ]
-    screen.table("", ("chain", "", "what", "", "transaction"), rows)
+    for chain, acts in done.items():
+        for act in acts:
+            words = (act.name, act.detail, act.tx)
+            said = "  ".join(word for word in words if word)
+            screen.line(f"{chain:<10}{act.state.value:<9}{said}")
+    for chain, error in failed.items():
+        screen.note(f"{chain:<10}FAILED   {error}")
     screen.document(
         {
             "chains": {

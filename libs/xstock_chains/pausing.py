@@ -22,7 +22,7 @@ from xstock_runtime.errors import Ambiguous, ServiceError, Transient
 
 T = TypeVar("T")
 OpenOffice = Callable[..., Opened[ChainOffice]]
-NODE_SECONDS: Final = 5.0
+NODE_SECONDS: Final = 8.0
 _LOOK_AGAIN_SECONDS: Final = 0.5
 _OTHER_KEY_CODES: Final = ("KEY_MAY_NOT", "PAUSE_COOLDOWN")
 """Refusals of a key, after which the next key is tried."""

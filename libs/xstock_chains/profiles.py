@@ -269,6 +269,13 @@ def open_deployment(
     return Opened[Deployment](deployment, (connection.aclose,))
 
 
+def load_families(registry: Registry) -> None:
+    """Import the SDKs of a registry's families now, where a clock that starts later must not pay
+    for it: that takes seconds on a busy machine."""
+    for family in {entry.family for entry in registry.chains}:
+        _doors(family)
+
+
 async def read_network_id(domain: Domain, url: str) -> int:
     """The network id that a node of this chain's family says of itself."""
     found: int = await _doors(PROFILES[domain].family).network_id(url)

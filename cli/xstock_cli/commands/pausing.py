@@ -16,6 +16,7 @@ from rich.text import Text
 from xstock_chains.office_rules import moment
 from xstock_chains.pausing import ChainPause, PauseOrder, look, pause_chain
 from xstock_chains.ports import AdminAct, ChainOffice, PauseState
+from xstock_chains.profiles import load_families
 from xstock_cli.exits import Exit, UsageProblem
 from xstock_cli.offices import (
     ChainsOption,
@@ -61,6 +62,7 @@ UNPAUSE_EXAMPLES: Final = """
 \b
   xstock unpause --chain ethereum --key admin.key        # proposes; says when it can go on
   xstock unpause --chain ethereum --key admin.key        # after the delay: lifts the pause
+  xstock unpause --key admin.key --key agent.key --yes   # every chain, each with the key that may
 """
 CONFIRM_EXAMPLES: Final = """
 \b
@@ -144,11 +146,13 @@ def confirm_pause(
     hands = hands_of(place, node, chain, asset)
     keys = [place.key_file(one) for one in guard_key]
     ask_first(f"pause {', '.join(hands.chains)} until it is lifted?", yes=yes, no_input=no_input)
-    _act(hands, None, lambda office: office.confirm_pause(keys, hands.assets), as_json=as_json)
+    _act(hands, [None], lambda office: office.confirm_pause(keys, hands.assets), as_json=as_json)
 
 
 def unpause(
-    key: Annotated[str, typer.Option("--key", help="The admin's key.")],
+    key: Annotated[
+        list[str], typer.Option("--key", help="The admin's key (Solana: the agent's); repeat it.")
+    ],
     chain: ChainsOption = None,
     registry: RegistryOption = None,
     node: NodeOption = None,
@@ -165,7 +169,8 @@ def unpause(
     place = find_place(world=world, registry=registry)
     hands = hands_of(place, node, chain, asset)
     ask_first(f"lift pauses on {', '.join(hands.chains)}?", yes=yes, no_input=no_input)
-    _act(hands, place.key_file(key), lambda office: office.unpause(hands.assets), as_json=as_json)
+    keys = [place.key_file(one) for one in key]
+    _act(hands, keys, lambda office: office.unpause(hands.assets), as_json=as_json)
 
 
 # ---------------------------------------------------------------------- doing it
@@ -174,6 +179,7 @@ def unpause(
 async def _pause_all(
     hands: Hands, keys: Sequence[Path], limit_seconds: float
 ) -> Sequence[ChainPause]:
+    load_families(hands.registry)
     clock = SystemClock()
     orders = [
         PauseOrder(hands.registry, name, hands.nodes[name], keys, hands.assets, limit_seconds)
@@ -183,6 +189,7 @@ async def _pause_all(
 
 
 async def _look_at_all(hands: Hands) -> Sequence[ChainPause]:
+    load_families(hands.registry)
     clock = SystemClock()
     return await asyncio.gather(
         *(
@@ -194,7 +201,7 @@ async def _look_at_all(hands: Hands) -> Sequence[ChainPause]:
 
 def _act(
     hands: Hands,
-    key_file: Path | None,
+    key_files: Sequence[Path | None],
     ask: Callable[[ChainOffice], Awaitable[Sequence[AdminAct]]],
     *,
     as_json: bool,
@@ -208,7 +215,7 @@ def _act(
         for name in hands.chains:
             try:
                 done[name] = await through_nodes(
-                    hands.registry, name, hands.nodes[name], key_file, ask
+                    hands.registry, name, hands.nodes[name], key_files, ask
                 )
             except (ServiceError, InvalidId, UsageProblem) as error:
                 failed[name] = error

@@ -75,6 +75,16 @@ async def test_pause_all__nothing_else_runs__every_chain_stops_and_one_that_is_a
     code, document, notes = await bare.xstock("pauses", "--registry", "registry.json")
     assert (code, paused(document)) == (0, NAMES), notes
 
+    keys = ("--key", "deployer.key", "--key", "agent.key")
+    unpause = ("unpause", "--registry", "registry.json", "--yes", *keys)
+    code, document, notes = await bare.xstock(*unpause)
+    assert code == 4, (document, notes)
+    await SystemClock().sleep(DELAY_SECONDS + 3)
+    code, document, notes = await bare.xstock(*unpause)
+    assert code == 0, (document, notes)
+    good = await releases(bare, ["guard-1", "guard-2"])
+    assert set(good.values()) == {ExecutionState.RELEASED}, good
+
 
 async def test_guard_rotate__add_remove_and_raise_the_threshold__resumes_and_ends_on_all_chains(
     bare: BareChains,
