@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from xstock_core.amount import InvalidAmount
 from xstock_core.bucket import Bucket, BucketKey
-from xstock_core.ids import AssetId
+from xstock_core.ids import AssetId, Domain
 from xstock_core.observation import BurnFinal
 from xstock_core.review import Delay
 from xstock_runtime.errors import InvalidMessage
@@ -65,6 +65,26 @@ async def buckets_in_force(
     full = full_buckets(limits, keys)
     known = await books.buckets(full.keys()) if full else {}
     return {key: fit(known.get(key), bucket, now) for key, bucket in full.items()}
+
+
+async def refit(desk: Desk, unit: GuardUnit, asset: AssetId | None) -> None:
+    """Bring the levels of an asset's buckets (None: of all) into the size now in force.
+
+    From this second on they refill at the new rate, not at the old one until they are next used.
+    """
+    assets = list(desk.config.assets) if asset is None else [asset]
+    sources = (None, Domain.CUSTODY, *desk.config.chains)
+    keys = [
+        BucketKey(one, destination, source)
+        for one in assets
+        for destination in desk.config.chains
+        for source in sources
+    ]
+    full = full_buckets(await limits_in_force(desk, unit, assets), keys)
+    known = await unit.buckets(full.keys()) if full else {}
+    fitted = {key: fit(bucket, full[key], desk.now) for key, bucket in known.items()}
+    if fitted:
+        await unit.save_buckets(fitted)
 
 
 async def flow_back(desk: Desk, unit: GuardUnit, burns: Sequence[BurnFinal]) -> None:

@@ -18,7 +18,7 @@ from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words
-from xstock_supply_guard.handlers.limits import parse_limits
+from xstock_supply_guard.handlers.limits import parse_limits, refit
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.pausing import scope_of, scope_text
 from xstock_supply_guard.handlers.post import supply_steps
@@ -135,7 +135,7 @@ async def approve(desk: Desk, person: Person, *, proposal_id: str, reason: str) 
             found = replace(found, executed_ms=now_ms)
             execute = _EXECUTES.get(found.kind)
             if execute is not None:
-                await execute(unit, found, now_ms)
+                await execute(desk, unit, found, now_ms)
             await unit.calm("PROPOSED", ["all"], found.id)
         await unit.journal(lines, now_ms)
     return found
@@ -287,13 +287,14 @@ _CHECKS: Mapping[ProposalKind, Check] = {
 # what happens at once; the other kinds are carried out by those who ask what was approved
 
 
-async def _set_limits(unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
+async def _set_limits(desk: Desk, unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
     asset = AssetId(proposal.subject) if proposal.subject else None
     await unit.save_limits(asset, parse_limits(proposal.payload), now_ms)
+    await refit(desk, unit, asset)
 
 
-async def _write_off(unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
-    del now_ms
+async def _write_off(desk: Desk, unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
+    del desk, now_ms
     orphan = (await unit.orphans([proposal.subject]))[proposal.subject]
     posted = Posted(entry_of_orphan_write_off(orphan), None)
     if not await unit.known_entries([posted.entry.id]):
@@ -301,7 +302,8 @@ async def _write_off(unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
         await unit.post([posted], supply_steps(before, [posted]))
 
 
-async def _lift(unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
+async def _lift(desk: Desk, unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
+    del desk
     pause_id = proposal.subject.decode("ascii")
     pause = await unit.pause(pause_id)
     await unit.lift_pause(pause_id, now_ms)
@@ -309,7 +311,7 @@ async def _lift(unit: GuardUnit, proposal: Proposal, now_ms: int) -> None:
         await unit.calm("PAUSED", [scope_text(scope_of(pause))], pause_id)
 
 
-Execute = Callable[[GuardUnit, Proposal, int], Awaitable[None]]
+Execute = Callable[[Desk, GuardUnit, Proposal, int], Awaitable[None]]
 _EXECUTES: Mapping[ProposalKind, Execute] = {
     ProposalKind.LIMITS: _set_limits,
     ProposalKind.WRITE_OFF: _write_off,
