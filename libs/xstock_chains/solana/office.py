@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from xstock_chains.office_rules import asset_unknown, key_may_not, key_missing, rotation_needed
+from xstock_chains.office_rules import (
+    act_pending,
+    asset_unknown,
+    key_may_not,
+    key_missing,
+    rotation_needed,
+)
 from xstock_chains.ports import AdminAct, GuardSet, PauseState, StepState
 from xstock_chains.solana.address import show
-from xstock_chains.solana.blocks import CONFIRMED
+from xstock_chains.solana.blocks import CONFIRMED, FINALIZED
 from xstock_chains.solana.chain import SolanaAsset, SolanaChain
 from xstock_chains.solana.mint import (
     MULTISIG_SIZE,
@@ -47,7 +53,7 @@ from xstock_chains.solana.rpc import (
     number_of,
     with_context,
 )
-from xstock_chains.solana.sending import ACT, Sender
+from xstock_chains.solana.sending import ACT, WITHIN_SECONDS, Sender
 from xstock_chains.solana.signer import LocalSigner
 from xstock_chains.solana.succession import with_multisig
 from xstock_chains.solana.wire import KEY_SIZE, Instruction
@@ -61,6 +67,7 @@ GUARDS_MAX: Final = 11
 _ACCOUNTS_A_CALL: Final = 100
 _SEEDS_MAX: Final = 8
 _MINTS_A_TRANSACTION: Final = 24
+_WAIT_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class SolanaOffice:
         self.chain = chain
         self._rpc = rpc
         self._signer = signer
+        self._clock = clock
         self._sender = None if signer is None else Sender(rpc, signer, clock, ACT)
 
     async def aclose(self) -> None:
@@ -134,17 +142,21 @@ class SolanaOffice:
     async def _set_all(
         self, assets: Sequence[AssetId] | None, *, paused: bool
     ) -> Sequence[AdminAct]:
-        tokens = await self._tokens(assets)
+        tokens, unread = await self._looked(assets)
         found = {one.asset.symbol: self._looked_at(one, paused=paused) for one in tokens}
+        found |= {one: _unread(f"{_verb(paused=paused)} {one}", unread[one]) for one in unread}
         ready = [one for one in tokens if found[one.asset.symbol] is None]
         told: dict[str, AdminAct | ServiceError] = {s: a for s, a in found.items() if a is not None}
         if ready:
             told |= await self._send_pauses(ready, paused=paused)
-        acts = [one for s in found if isinstance(one := told[s], AdminAct)]
-        failed = [one for s in found if isinstance(one := told[s], ServiceError)]
+        told_in_order = [told[one.symbol] for one in self.chain.assets if one.symbol in told]
+        acts = [one for one in told_in_order if isinstance(one, AdminAct)]
+        failed = [one for one in told_in_order if isinstance(one, ServiceError)]
         if failed:
             raise _beside(failed, acts)
         if all(act.state is StepState.WAITING for act in acts):
+            if not tokens:
+                raise next(iter(unread.values()))
             raise self._may_not(tokens, _verb(paused=paused))
         return acts
 
@@ -250,6 +262,8 @@ class SolanaOffice:
             yield AdminAct("make multisig", state, where, tx)
         for token in plan.moved:
             yield AdminAct(f"rotate guards {token.asset.symbol}", StepState.ALREADY)
+        if plan.left and not dry_run:
+            await self.until_final(new, plan.target)
         for part in [plan.left] if dry_run else self._parts(plan):
             tx = "" if dry_run else await self._move(part, plan)
             detail = f"{_shown(plan.present)} -> {_shown(plan.target)}"
@@ -309,6 +323,19 @@ class SolanaOffice:
         ]
         return await sender.send("make multisig", instructions)
 
+    async def until_final(self, new: GuardSet, target: bytes | None) -> None:
+        """SECURITY: a mint whose authority is no multisig could never be minted or moved again; so
+        none moves before the new one is final, byte for byte. Raises Ambiguous."""
+        wanted = multisig_data(new.threshold, new.identities)
+        deadline = self._clock.monotonic() + WITHIN_SECONDS
+        while True:
+            (found,) = await self._accounts([target or b""], FINALIZED)
+            if found is not None and found.owner == TOKEN_2022 and found.data == wanted:
+                return
+            if self._clock.monotonic() >= deadline:
+                raise act_pending("make multisig", f"{_shown(target)}, made but not final,")
+            await self._clock.sleep(_WAIT_SECONDS)
+
     def _parts(self, plan: _Rotation) -> Iterable[Sequence[_Token]]:
         """As many mints as fit into a transaction with the guards' signatures."""
         part: list[_Token] = []
@@ -363,8 +390,19 @@ class SolanaOffice:
             raise key_missing(act)
         return self._sender, self._signer.identity
 
-    async def _tokens(self, assets: Sequence[AssetId] | None = None) -> list[_Token]:
-        """The mints meant, in the registry's order; raises Fatal WRONG_CHAIN."""
+    async def _tokens(self) -> list[_Token]:
+        """Every mint; raises InvalidMessage for the first that cannot be read."""
+        tokens, unread = await self._looked(None)
+        for error in unread.values():
+            raise error
+        return tokens
+
+    async def _looked(
+        self, assets: Sequence[AssetId] | None
+    ) -> tuple[list[_Token], dict[str, InvalidMessage]]:
+        """The mints meant, in the registry's order, and those that cannot be read with the
+        reason: one that is broken must not keep the others from being stopped. Raises Fatal
+        WRONG_CHAIN."""
         here = self.chain.assets
         for asset in assets or ():
             if asset not in {one.asset for one in here}:
@@ -374,14 +412,19 @@ class SolanaOffice:
         if genesis != self.chain.genesis_hash:
             text = f"{self._rpc.host} is the chain with genesis {show(genesis)}; use another node"
             raise Fatal("WRONG_CHAIN", text, {"found": show(genesis)})
+        tokens, unread = [], {}
         accounts = await self._accounts([one.mint for one in meant])
-        return [
-            _Token(asset, parse_mint(account, asset.symbol))
-            for asset, account in zip(meant, accounts, strict=True)
-        ]
+        for one, account in zip(meant, accounts, strict=True):
+            try:
+                tokens.append(_Token(one, parse_mint(account, one.symbol)))
+            except InvalidMessage as error:
+                unread[one.symbol] = error
+        return tokens, unread
 
-    async def _accounts(self, keys: Sequence[bytes]) -> list[Account | None]:
-        options = {"encoding": "base64", **CONFIRMED}
+    async def _accounts(
+        self, keys: Sequence[bytes], commitment: Mapping[str, str] = CONFIRMED
+    ) -> list[Account | None]:
+        options = {"encoding": "base64", **commitment}
         parts = [keys[at : at + _ACCOUNTS_A_CALL] for at in range(0, len(keys), _ACCOUNTS_A_CALL)]
         calls: list[Call] = [
             ("getMultipleAccounts", [[show(key) for key in part], options]) for part in parts
@@ -421,6 +464,10 @@ def _signing(current: GuardSet, guard_keys: Sequence[Path]) -> tuple[LocalSigner
         who = f"{current.threshold} present guards, {len(ours)} are here; missing: {missing}"
         raise key_may_not("rotate guards", shown, who)
     return tuple(ours[: current.threshold])
+
+
+def _unread(name: str, error: InvalidMessage) -> AdminAct:
+    return AdminAct(name, StepState.WAITING, error.message)
 
 
 def _facts(asset: SolanaAsset, multisig: bytes) -> bytes:

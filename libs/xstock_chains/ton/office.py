@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nacl.bindings import crypto_core_ed25519_is_valid_point
 from pytoniq_core.boc.cell import Cell
 
 from xstock_chains.office_rules import (
@@ -153,10 +154,10 @@ class TonOffice:
         Minters that this key may not pause now are WAITING; KEY_MAY_NOT or PAUSE_COOLDOWN if there
         are no others. Minters are paused four at a time, each four as soon as the last landed.
         """
-        head, desks = await self._desks(assets)
+        head, desks, unread = await self._looked(assets)
         key = self._hand("pause")
-        acts: dict[str, AdminAct] = {}
-        refusals: list[InvalidMessage] = []
+        acts = {f"pause {one}": _held_up(f"pause {one}", unread[one]) for one in unread}
+        refusals = list(unread.values())
         bodies: list[tuple[_Desk, Cell]] = []
         for one in desks:
             name = f"pause {one.symbol}"
@@ -170,8 +171,8 @@ class TonOffice:
             else:
                 refusals.append(refusal)
                 acts[name] = _held_up(name, refusal)
-        if refusals and len(refusals) == len(desks):
-            raise refusals[0]
+        if refusals and len(refusals) == len(acts):
+            raise refusals[-1]
         for act, reached in await self._send_all("pause", bodies):
             until = reached.tx.time + PAUSE_SECONDS
             acts[act.name] = _lasting(act.name, act.state, until, act.tx)
@@ -278,8 +279,8 @@ class TonOffice:
         guards' keys are not needed. Refused before anything is sent if one minter would refuse."""
         del guard_keys
         for key in new.identities:
-            if len(key) != 32:
-                text = f"guards: {key.hex()} is no ed25519 public key of 32 bytes"
+            if len(key) != 32 or not crypto_core_ed25519_is_valid_point(key):
+                text = f"guards: {key.hex()} is no ed25519 public key; it could never sign"
                 raise InvalidMessage("GUARD_SET_REFUSED", text, {"guard": key.hex()})
         head, desks = await self._desks()
         left = [
@@ -409,7 +410,18 @@ class TonOffice:
         return head
 
     async def _desks(self, assets: Sequence[AssetId] | None = None) -> tuple[McBlock, list[_Desk]]:
-        """The minters in use that are meant, in the registry's order, with their states."""
+        """The minters in use that are meant, with their states; raises InvalidMessage or
+        Transient for the first that cannot be read."""
+        head, desks, unread = await self._looked(assets)
+        for error in unread.values():
+            raise error
+        return head, desks
+
+    async def _looked(
+        self, assets: Sequence[AssetId] | None
+    ) -> tuple[McBlock, list[_Desk], dict[str, ServiceError]]:
+        """The minters in use that are meant, in the registry's order, and those that cannot be
+        read with the reason: one that is broken must not keep the others from being stopped."""
         here = self.chain.in_use
         for asset in assets or ():
             if asset not in here:
@@ -418,14 +430,18 @@ class TonOffice:
         meant = [one for asset, one in here.items() if assets is None or asset in assets]
         head = await self._head()
         accounts = await self._api.accounts([one.address for one in meant], with_data=True)
-        desks = []
+        desks: list[_Desk] = []
+        unread: dict[str, ServiceError] = {}
         for minter in meant:
             account = accounts.get(minter.address)
-            if account is None:
-                text = f"{self._api.host} does not know minter {show(minter.address)}"
-                raise Transient("NODE_BEHIND", text, {"account": minter.address.hex()})
-            desks.append(_Desk(minter, read_minter(account)))
-        return head, desks
+            try:
+                if account is None:
+                    text = f"{self._api.host} does not know minter {show(minter.address)}"
+                    raise Transient("NODE_BEHIND", text, {"account": minter.address.hex()})
+                desks.append(_Desk(minter, read_minter(account)))
+            except ServiceError as error:
+                unread[minter.asset.symbol] = error
+        return head, desks, unread
 
 
 def _check_voters(desks: Sequence[_Desk], keys: Mapping[bytes, LocalSigner]) -> None:
@@ -459,7 +475,7 @@ def _planned(act: _Change, desks: Sequence[_Desk], now: int) -> list[AdminAct]:
     return acts
 
 
-def _held_up(name: str, refusal: InvalidMessage) -> AdminAct:
+def _held_up(name: str, refusal: ServiceError) -> AdminAct:
     until = refusal.metadata.get("until")
     return AdminAct(
         name, StepState.WAITING, refusal.message, until=None if until is None else int(until)

@@ -158,13 +158,27 @@ async def test_pause__one_mint_belongs_to_another__the_others_stop_all_the_same(
     extensions[26] = STRANGER.identity + b"\0"
     foreign = replace(tokens[0], mint=replace(tokens[0].mint, extensions=extensions))
 
-    async def told(*_: Any) -> list[Any]:
-        return [foreign, tokens[1]]
+    async def told(*_: Any) -> Any:
+        return [foreign, tokens[1]], {}
 
-    monkeypatch.setattr(office, "_tokens", told)
+    monkeypatch.setattr(office, "_looked", told)
     acts = await office.pause()
     assert states(acts) == [StepState.WAITING, StepState.DONE]
     assert show(STRANGER.identity) in acts[0].detail
+
+
+async def test_pause__one_mint_cannot_be_read__the_others_stop_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = office_of(world)
+    broken, whole = world.chain.assets
+    wrong = replace(world.chain, assets=(replace(broken, mint=HOLDER.identity), whole))
+    monkeypatch.setattr(office, "chain", wrong)
+    acts = await office.pause()
+    assert states(acts) == [StepState.WAITING, StepState.DONE]
+    assert "no Token-2022 mint" in acts[0].detail
+    with pytest.raises(InvalidMessage, match="MINT_UNREADABLE"):
+        await office.pause([broken.asset])
 
 
 async def test_pause__the_chain_refuses_one_mint__the_others_stop_all_the_same(
@@ -328,6 +342,52 @@ async def test_rotation__somebody_paid_into_the_new_multisigs_address__another_o
     assert states(acts) == [StepState.DONE] * 3
     assert await authority_of(world, TSLA) not in (blocked, world.chain.multisig.key)
     assert await office_of(world).guard_set() == NEW
+
+
+async def test_rotation__new_multisig_is_lost_to_a_reorg__no_mint_moves_to_nobody(
+    world: World, tmp_path: Path
+) -> None:
+    """F03: a mint whose authority is no multisig could never be minted or moved again."""
+    office = office_of(world)
+    run = office.rotate(NEW, key_files(tmp_path, [11, 12]))
+    made = await lost_multisig(world, run)
+    office._clock = HurriedClock()
+    with pytest.raises(Ambiguous, match="made but not final"):
+        await anext(run)
+    assert await authority_of(world, TSLA) == world.chain.multisig.key
+    await world.control("automine", on=True)
+    await world.control("freeze_finality", on=False)
+    acts = await acts_of(office_of(world), NEW, key_files(tmp_path, [11, 12]))
+    assert states(acts) == [StepState.DONE] * 3
+    assert acts[0].tx != made
+
+
+async def test_rotation__not_waiting_until_it_is_final__mints_belong_to_nobody(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F03, the defence taken out."""
+
+    async def at_once(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(SolanaOffice, "until_final", at_once)
+    run = office_of(world).rotate(NEW, key_files(tmp_path, [11, 12]))
+    await lost_multisig(world, run)
+    await world.control("automine", on=True)
+    await anext(run)
+    nobody = await authority_of(world, TSLA)
+    assert nobody not in (None, world.chain.multisig.key)
+    assert await world.account(nobody or b"") is None
+
+
+async def lost_multisig(world: World, run: Any) -> str:
+    """Run a rotation until the multisig is made, and take its block out of the chain for good."""
+    await world.control("freeze_finality", on=True)
+    act = await anext(run)
+    assert act.state is StepState.DONE
+    await world.control("automine", on=False)
+    await world.control("drop_tx", tx=act.tx)
+    return str(act.tx)
 
 
 # ---------------------------------------------------------------------- sending

@@ -24,7 +24,7 @@ from xstock_chains.ton.office import (
     TonOffice,
 )
 from xstock_chains.ton.signer import LocalSigner
-from xstock_core.ids import AssetId
+from xstock_core.ids import Address32, AssetId
 from xstock_core.observation import Role, RoleMoved
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
@@ -160,6 +160,25 @@ async def test_pause__some_minters_in_cooldown__the_others_stop_all_the_same(
     assert states(acts) == [StepState.DONE, StepState.WAITING]
     assert acts[1].until is not None
     assert "has paused before" in acts[1].detail
+
+
+async def test_pause__one_minter_cannot_be_read__the_others_stop_all_the_same(
+    running: Chains,
+) -> None:
+    world = await world_of(running, "TSLAx", "SPYx")
+    broken, whole = world.chain.minters
+    lost = replace(broken, address=Address32(b"\x77" * 32))
+    office = TonOffice(
+        replace(world.chain, minters=(lost, whole)), world.api, world.agent, SystemClock()
+    )
+    acts = await office.pause()
+    assert {act.name: act.state for act in acts} == {
+        "pause TSLAx": StepState.WAITING,
+        "pause SPYx": StepState.DONE,
+    }
+    assert await paused_until(world, 1)
+    with pytest.raises(Transient, match="NODE_BEHIND"):
+        await office.pause([TSLA])
 
 
 async def test_pause__strangers_key__is_refused_and_says_who_may(running: Chains) -> None:
@@ -342,6 +361,7 @@ async def test_rotation__proposal_too_old__is_proposed_again(running: Chains) ->
         ({"identities": ()}, "GUARD_SET_REFUSED"),
         ({"identities": (*NEW.identities[:3], bytes(32))}, "GUARD_SET_REFUSED"),
         ({"identities": (*NEW.identities[:3], b"\x01" * 20)}, "GUARD_SET_REFUSED"),
+        ({"identities": (*NEW.identities[:3], b"\x02" + bytes(31))}, "GUARD_SET_REFUSED"),
         ({"epoch": 1}, "GUARD_EPOCH_UNEXPECTED"),
         ({"epoch": 3}, "GUARD_EPOCH_UNEXPECTED"),
     ],
