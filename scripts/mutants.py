@@ -122,7 +122,8 @@ def metas(home: Path) -> list[Path]:
 
 
 def forget_survivors(home: Path) -> None:
-    """Ask about them again: the tests may have learned."""
+    """Ask about them again: the tests may have learned, and may reach other functions."""
+    (home / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for path in metas(home):
         data = json.loads(path.read_text())
         codes = data["exit_code_by_key"]
