@@ -27,10 +27,13 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(pem(self._sign(self.name, self.key.public_key(), ca=True)))
 
-    def issue(self, common_name: str, *alternative_names: str) -> tuple[Path, Path]:
+    def issue(
+        self, common_name: str, *alternative_names: str, life: timedelta = timedelta(days=1)
+    ) -> tuple[Path, Path]:
+        """A certificate and its key; with a `life` that is over it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        certificate = self._sign(subject, key.public_key(), names=alternative_names)
+        certificate = self._sign(subject, key.public_key(), names=alternative_names, life=life)
         paths = (self.folder / f"{common_name}.crt", self.folder / f"{common_name}.key")
         paths[0].write_bytes(pem(certificate))
         paths[1].write_bytes(
@@ -49,6 +52,7 @@ class Authority:
         *,
         ca: bool = False,
         names: tuple[str, ...] = (),
+        life: timedelta = timedelta(days=1),
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = (
@@ -57,8 +61,8 @@ class Authority:
             .issuer_name(self.name)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:
