@@ -23,6 +23,7 @@ from xstock_cli.commands import (
     opening,
     operate,
     pausing,
+    people,
     returning,
     watch,
 )
@@ -73,6 +74,14 @@ app.command("open")(opening.open_asset)
 app.command()(operate.halt)
 app.command()(operate.resume)
 app.command()(operate.halts)
+app.command()(people.pause)
+app.command()(people.paused)
+app.command()(people.propose)
+app.command()(people.approve)
+app.command()(people.proposals)
+app.command()(people.parked)
+app.command()(people.retry)
+app.command()(people.alarms)
 app.command()(doctor.doctor)
 app.command(epilog=deploying.EXAMPLES)(deploying.deploy)
 app.command("pause-all", epilog=pausing.PAUSE_EXAMPLES)(pausing.pause_all)

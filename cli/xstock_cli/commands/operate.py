@@ -86,7 +86,7 @@ def halt(
         reason=reason,
         request_id=request_id or str(SystemRandomness().uuid4()),
     )
-    asked = run(lambda: _ask_all(place, at, who or place.identity or "operator", "Halt", request))
+    asked = run(lambda: ask_all(place, at, who or place.identity or "operator", "Halt", request))
     screen.document({"request_id": request.request_id, "services": asked.document()})
     now = SystemClock().unix_ms()
     rows = [_row(place, name, answer.halt, now) for name, answer in asked.answers.items()]
@@ -158,7 +158,7 @@ async def _resume(
     worst = listed.exit
     for name, one in wanted:
         request = operator_pb2.ResumeRequest(halt_id=one, reason=reason)
-        asked = await _ask_all(place, [name], who, "Resume", request)
+        asked = await ask_all(place, [name], who, "Resume", request)
         asked.print_failures(screen)
         worst = max(worst, asked.exit)
         for answer in asked.answers.values():
@@ -179,15 +179,24 @@ async def _resume(
 
 async def _list(place: Place, at: list[str] | None, who: str) -> Asked:
     request = operator_pb2.ListHaltsRequest()
-    return await _ask_all(place, at, who, "ListHalts", request)
+    return await ask_all(place, at, who, "ListHalts", request)
 
 
-async def _ask_all(
-    place: Place, at: list[str] | None, who: str, method: str, request: Any
+async def ask_all(
+    place: Place,
+    at: list[str] | None,
+    who: str,
+    method: str,
+    request: Any,
+    *,
+    relayer: bool = True,
 ) -> Asked:
-    """Call one method of every operator service side by side; none keeps another waiting."""
+    """Call one method of every operator service side by side; none keeps another waiting.
+
+    Without `relayer` the guards alone are asked: the relayer has no part in it.
+    """
     asked = Asked()
-    targets = _targets(place, at)
+    targets = targets_of(place, at, relayer=relayer)
     async with Bridge(place.gateway, tls=place.tls, identity=who) as bridge:
 
         async def ask(name: str) -> None:
@@ -204,9 +213,10 @@ async def _ask_all(
     return asked
 
 
-def _targets(place: Place, at: list[str] | None) -> Mapping[str, str]:
+def targets_of(place: Place, at: list[str] | None, *, relayer: bool = True) -> Mapping[str, str]:
+    """Where each service that was asked for listens. Raises UsageProblem for an unknown name."""
     known = dict(place.need_guards())
-    if place.relayer:
+    if place.relayer and relayer:
         known["relayer"] = place.relayer
     for name in at or ():
         if name not in known:
@@ -245,11 +255,12 @@ def _stops(place: Place, scope: operator_pb2.HaltScope) -> str:
         known = {int(one): one.name.lower() for one in Domain}
         return f"chain {known.get(scope.chain, scope.chain)}"
     if kind == "asset":
-        return f"asset {_symbol(place, scope.asset)}"
+        return f"asset {symbol_of(place, scope.asset)}"
     return "everything"
 
 
-def _symbol(place: Place, asset: bytes) -> str:
+def symbol_of(place: Place, asset: bytes) -> str:
+    """An asset's symbol by the registry, else its id."""
     registry: Registry | None = None if place.registry_path is None else place.need_registry()
     for entry in registry.assets if registry is not None else ():
         if entry.id == asset:
