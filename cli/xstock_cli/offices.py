@@ -121,17 +121,12 @@ def show_acts(
             screen.line(f"{chain:<10}{act.state.value:<9}{said}")
     for chain, error in failed.items():
         screen.note(f"{chain:<10}FAILED   {error}")
-    screen.document(
-        {
-            "chains": {
-                **{
-                    chain: {"acts": [act_document(act) for act in acts]}
-                    for chain, acts in done.items()
-                },
-                **{chain: {"error": str(error)} for chain, error in failed.items()},
-            }
-        }
-    )
+    found: dict[str, dict[str, Any]] = {
+        chain: {"acts": [act_document(act) for act in acts]} for chain, acts in done.items()
+    }
+    for chain, error in failed.items():
+        found.setdefault(chain, {"acts": []})["error"] = str(error)
+    screen.document({"chains": found})
 
 
 def exit_of_acts(done: Mapping[str, Sequence[AdminAct]], failed: Mapping[str, Exception]) -> Exit:
