@@ -78,8 +78,11 @@ def mirror(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=skip)
 
 
-def copy_room(room: Room) -> Path:
-    """The room's own checkout: its package to be mutated, the rest of the house as it is."""
+def copy_room(room: Room, modules: Sequence[str]) -> Path:
+    """The room's own checkout: its package to be mutated, the rest of the house as it is.
+
+    With `modules` only those files are mutated.
+    """
     home = OUT / room.name
     mirror(ROOT / room.package, home / "src" / Path(room.package).name)
     for folder in PACKAGE_FOLDERS:
@@ -88,17 +91,18 @@ def copy_room(room: Room) -> Path:
                 mirror(package, home / "house" / package.name)
     for name in ("tests", "docs"):
         mirror(ROOT / name, home / name)
-    (home / "pyproject.toml").write_text(_configuration(room))
+    (home / "pyproject.toml").write_text(_configuration(room, modules))
     return home
 
 
-def _configuration(room: Room) -> str:
+def _configuration(room: Room, modules: Sequence[str]) -> str:
+    only = [f"*/{name}.py" for name in modules] or room.only
     marks = re.search(r"^markers = \[.*?^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
     lines = [
         "[tool.mutmut]",
         'source_paths = ["src"]',
         'also_copy = ["house", "docs"]',
-        f"only_mutate = {json.dumps(room.only)}",
+        f"only_mutate = {json.dumps(only)}",
         f"pytest_add_cli_args_test_selection = {json.dumps(room.tests)}",
         'pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--engines=embedded"]',
         "use_git_change_detection = false",
@@ -131,13 +135,13 @@ def forget_survivors(home: Path) -> None:
         path.write_text(json.dumps(data | {"exit_code_by_key": again}, indent=4))
 
 
-def run(home: Path, seconds: float, patterns: Sequence[str]) -> None:
+def run(home: Path, seconds: float) -> None:
     """Let mutmut work for at most so long; what it has found is kept."""
     began, told = time.monotonic(), time.monotonic()
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "2"]
     with (home / "run.log").open("w") as log:
         process = subprocess.Popen(
-            [*command, *patterns], cwd=home, stdout=log, stderr=log, start_new_session=True
+            command, cwd=home, stdout=log, stderr=log, start_new_session=True
         )
         while process.poll() is None:
             time.sleep(0.5)
@@ -235,7 +239,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rooms", nargs="*", help="core, guard (default: both)")
     parser.add_argument("--minutes", type=float, default=40.0, help="time limit of a room")
-    parser.add_argument("--only", action="append", default=[], help="e.g. 'xstock_core.policy*'")
+    parser.add_argument("--only", action="append", default=[], help="a module's name, e.g. policy")
     parser.add_argument("--fresh", action="store_true", help="forget every earlier result")
     parser.add_argument("--report", action="store_true", help="ask nothing, show what is known")
     given = parser.parse_args()
@@ -246,9 +250,9 @@ def main() -> int:
         if not given.report:
             if given.fresh:
                 shutil.rmtree(home, ignore_errors=True)
-            copy_room(room)
+            copy_room(room, given.only)
             forget_survivors(home)
-            run(home, given.minutes * 60, given.only)
+            run(home, given.minutes * 60)
         verdict = max(verdict, report(room, home))
     return verdict
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -11,14 +12,29 @@ from tests.builders import (
     a_burn,
     a_cancel,
     a_message,
+    a_place,
     an_issue,
     an_orphan,
     id_of,
     opened,
 )
-from xstock_core.amount import InvalidAmount, Shares, parse_share_decimal, parse_shares
-from xstock_core.ids import AssetId, Domain, InvalidId, Nonce, parse_domain
+from xstock_core.amount import Amount, InvalidAmount, Shares, parse_share_decimal, parse_shares
+from xstock_core.ids import (
+    Address32,
+    AssetId,
+    Domain,
+    InvalidId,
+    Nonce,
+    asset_id,
+    orphan_refund_nonce,
+    parse_address,
+    parse_asset_id,
+    parse_domain,
+    parse_transfer_id,
+    solana_nonce,
+)
 from xstock_core.invariants import InvariantId, InvariantViolation, conserved, ensure
+from xstock_core.keccak import keccak256
 from xstock_core.ledger import (
     CUSTODY,
     IN_FLIGHT,
@@ -38,9 +54,21 @@ from xstock_core.ledger import (
     supply,
 )
 from xstock_core.message import Kind, parse_message
-from xstock_core.observation import ReleaseFinal
+from xstock_core.observation import (
+    CancelFinal,
+    MintParked,
+    Observation,
+    OrphanBurn,
+    ReleaseFinal,
+    ReleaseSkipped,
+    Role,
+    RoleMoved,
+    SkipReason,
+    SupplyMoved,
+    observation_id,
+)
 from xstock_core.quorum import agree, check_quorum, check_threshold
-from xstock_core.release import item_of
+from xstock_core.release import Action, ReleaseItem, item_of
 from xstock_core.reservation import CancelProof, entry_of_issue_void, post, reserve, void
 from xstock_core.signing import Grant, grants_by_item
 
@@ -91,6 +119,26 @@ NAMED: dict[str, tuple[Raises, tuple[str, object]]] = {
     "message with a flag": (
         lambda: parse_message(a_message().pack()[:-1] + b"\1"), ("flags", 1),
     ),
+    "units below zero": (lambda: Amount(-1, 8, TSLAX), ("units", -1)),
+    "decimals above all tokens": (lambda: Amount(1, 37, TSLAX), ("decimals", 37)),
+    "sum of two scales": (
+        lambda: Amount(1, 8, TSLAX) + Amount(1, 9, TSLAX), ("amount", Amount(1, 9, TSLAX)),
+    ),
+    "amount in words": (lambda: parse_share_decimal("1" * 81, "fee"), ("fee", "1" * 80)),
+    "amount with dust": (
+        lambda: parse_share_decimal("0.000000011", "fee"), ("fee", "0.000000011"),
+    ),
+    "amount of nothing in words": (lambda: parse_share_decimal("0.0", "fee"), ("fee", 0)),
+    "asset of another length": (lambda: parse_asset_id(b"\1"), ("asset", b"\1")),
+    "address of zero": (
+        lambda: parse_address(bytes(32), Domain.BNB, "to"), ("to", "00" * 32),
+    ),
+    "transfer id of zero": (
+        lambda: parse_transfer_id(bytes(32)), ("transfer_id", "00" * 32),
+    ),
+    "symbol with a space": (lambda: asset_id("TSLA x"), ("symbol", "TSLA x")),
+    "symbol too long": (lambda: asset_id("T" * 65), ("symbol", "T" * 65)),
+    "signature too short": (lambda: solana_nonce(b"\1", 0, 0), ("signature", b"\1")),
     "message of no kind": (
         lambda: parse_message(b"\1\7" + a_message().pack()[2:]), ("kind", 7),
     ),
@@ -232,3 +280,65 @@ def test_grants__by_item__are_found_by_the_second_of_their_burn() -> None:
     assert grants_by_item([grant]) == {item_of(message, burned_at=77): grant}
     assert item_of(message, burned_at=77) != item_of(message)
     assert replace(grant, burned_at=0) != grant
+
+
+def test_limits_of_text__at_their_edge__pass() -> None:
+    assert asset_id("T" * 64) != asset_id("T" * 63)
+    assert parse_share_decimal("1" + "." + "0" * 78) == 10**8
+    assert Amount(1, 36, TSLAX).decimals == 36
+    whole, dust = Amount(5, 8, TSLAX).convert(8)
+    assert (whole, dust) == (Amount(5, 8, TSLAX), Amount(0, 8, TSLAX))
+
+
+def test_nonce__of_an_orphans_refund__is_the_hash_of_its_tag_and_the_burn() -> None:
+    burn = Nonce(b"n" * 32)
+    assert orphan_refund_nonce(burn) == keccak256(b"xstock/orphan" + burn)
+
+
+# --- what two readers of one chain must agree on ------------------------------------------------
+
+_AT = a_place(Domain.BNB, number=7, index=3)
+_WHO = Address32(b"a" * 32)
+_NONCE = Nonce(b"n" * 32)
+_KEY = bytes((0, 0, 0, 2, 0, 0, 0, 1)) + _NONCE
+_UNITS = (5).to_bytes(8, "big")
+CONTENTS: dict[str, tuple[Observation, bytes]] = {
+    "ReleaseFinal": (
+        ReleaseFinal(Domain.BNB, Domain.ETHEREUM, _NONCE, TSLAX, _WHO, Shares(5), _AT),
+        _KEY + TSLAX + _WHO + _UNITS,
+    ),
+    "CancelFinal": (CancelFinal(Domain.BNB, Domain.ETHEREUM, _NONCE, TSLAX, _AT), _KEY + TSLAX),
+    "ReleaseSkipped": (
+        ReleaseSkipped(Domain.BNB, Domain.ETHEREUM, _NONCE, SkipReason.BUCKET_EMPTY, _AT),
+        _KEY + b"\x06",
+    ),
+    "MintParked": (
+        MintParked(Domain.BNB, Domain.ETHEREUM, _NONCE, TSLAX, Shares(5), _AT), _KEY + TSLAX,
+    ),
+    "OrphanBurn": (
+        OrphanBurn(TSLAX, _WHO, Shares(5), "no memo", _NONCE, _AT), TSLAX + _NONCE + _UNITS,
+    ),
+    "SupplyMoved": (SupplyMoved(TSLAX, -12, _AT), TSLAX + b"-12"),
+    "RoleMoved": (RoleMoved(Role.OWNER, _WHO, b"new", _AT), b"\x04" + _WHO + b"new"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_observation__of_each_sort__has_the_id_of_its_place_and_content(name: str) -> None:
+    """Two guards that read one chain with different code must come to the same ids."""
+    observation, content = CONTENTS[name]
+    parts = (
+        name.encode(), bytes((0, 0, 0, 2)), _AT.block.hash, _AT.tx.id, (3).to_bytes(8, "big"),
+    )  # fmt: skip
+    assert observation_id(observation) == sha256(b"|".join(parts) + content).digest()
+
+
+def test_item__of_a_message__is_its_content_and_its_burns_second_where_nonces_are_hashes() -> None:
+    message = a_message(amount=5)
+    content = (message.source, message.nonce, TSLAX, message.recipient, message.amount)
+    assert item_of(message) == ReleaseItem(Action.RELEASE, *content)
+    assert item_of(message, Action.CANCEL, burned_at=9) == ReleaseItem(Action.CANCEL, *content)
+    assert item_of(message).burned_at == 0
+    hashed = a_message(source=Domain.SOLANA, source_bridge=b"\5" * 32, refund_address=b"\6" * 32)
+    assert item_of(hashed).burned_at == 0
+    assert item_of(hashed, burned_at=9).burned_at == 9
