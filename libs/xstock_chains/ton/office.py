@@ -42,7 +42,7 @@ from xstock_chains.ton.messages import (
     unpause_action,
 )
 from xstock_chains.ton.purse import Purse, Reached
-from xstock_chains.ton.rpc import McBlock, Toncenter
+from xstock_chains.ton.rpc import McBlock, Toncenter, Transaction
 from xstock_chains.ton.signer import LocalSigner
 from xstock_chains.ton.storage import MinterState, read_minter
 from xstock_chains.ton.wallets import V4_MESSAGES_MAX
@@ -345,45 +345,55 @@ class TonOffice:
     async def _send_all(
         self, act: str, bodies: Sequence[tuple[_Desk, Cell]], purse: Purse | None = None
     ) -> list[tuple[AdminAct, Reached]]:
-        """Each act with the minter's transaction. What one minter refuses does not keep the next
-        from being asked: the first refusal is raised at the end, told with what was done."""
-        done: list[tuple[AdminAct, Reached]] = []
+        """Each act with the minter's transaction. The wallet sends as fast as its blocks come, and
+        only then is everything followed. What one minter refuses does not keep the next from being
+        asked: the first refusal is raised at the end, told with what was done."""
+        purse = purse or self._purse
+        if not bodies:
+            return []
+        if purse is None:
+            raise key_missing(act)
+        sent: list[tuple[_Desk, Transaction]] = []
         failed: list[ServiceError] = []
-        for at in range(0, len(bodies), V4_MESSAGES_MAX):
-            part = bodies[at : at + V4_MESSAGES_MAX]
+        try:
+            for at in range(0, len(bodies), V4_MESSAGES_MAX):
+                part = bodies[at : at + V4_MESSAGES_MAX]
+                tx = await self._send(part, purse)
+                sent.extend((one, tx) for one, _ in part)
+        except ServiceError as error:  # the wallet's next place is unknown now
+            failed.append(error)
+        done: list[tuple[AdminAct, Reached]] = []
+        for one, tx in sent:
             try:
-                found = await self._send(act, part, purse or self._purse)
-            except ServiceError as error:  # the wallet's next place is unknown now
+                done.append(await self._followed(f"{act} {one.symbol}", one, tx, purse))
+            except ServiceError as error:
                 failed.append(error)
-                break
-            for (one, _), reached in zip(part, found, strict=True):
-                name = f"{act} {one.symbol}"
-                refusal = _refusal(name, reached)
-                if refusal is None:
-                    told = AdminAct(name, StepState.DONE, "", reached.tx.hash.hex())
-                    done.append((told, reached))
-                else:
-                    failed.append(refusal)
         if failed:
             shown = ", ".join(told.name for told, _ in done) or "nothing"
             text = f"{failed[0].message}; done: {shown}"
             raise type(failed[0])(failed[0].code, text, failed[0].metadata)
         return done
 
-    async def _send(
-        self, act: str, part: Sequence[tuple[_Desk, Cell]], purse: Purse | None
-    ) -> list[Reached]:
-        """One send of the wallet, followed to every minter; raises Transient without coins."""
-        if purse is None:
-            raise key_missing(act)
+    async def _send(self, part: Sequence[tuple[_Desk, Cell]], purse: Purse) -> Transaction:
+        """One send of the wallet, committed; raises Transient without coins."""
         await self._check_funds(purse, len(part))
         messages = [internal_message(one.minter.address, CALL_VALUE, body) for one, body in part]
         signed = await purse.sign(messages, (await self._head()).time + _VALID_SECONDS)
         await self._api.send(signed.raw)
         sent = await purse.landed(signed.ref)
-        found = [await purse.followed(sent, one.minter.address) for one, _ in part]
-        await purse.committed(sent, *(one.tx for one in found if one.arrived))
-        return found
+        await purse.committed(sent)
+        return sent
+
+    async def _followed(
+        self, name: str, one: _Desk, sent: Transaction, purse: Purse
+    ) -> tuple[AdminAct, Reached]:
+        """What a send came to at one minter; raises InvalidMessage ACT_REFUSED, Ambiguous."""
+        reached = await purse.followed(sent, one.minter.address)
+        refusal = _refusal(name, reached)
+        if refusal is not None:
+            raise refusal
+        await purse.committed(reached.tx)
+        return AdminAct(name, StepState.DONE, "", reached.tx.hash.hex()), reached
 
     async def _check_funds(self, purse: Purse, messages: int) -> None:
         balance, needed = await purse.balance(), messages * CALL_VALUE + _FEES
