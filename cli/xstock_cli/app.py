@@ -24,6 +24,7 @@ from xstock_cli.commands import (
     operate,
     pausing,
     people,
+    rebuilding,
     returning,
     watch,
 )
@@ -89,6 +90,7 @@ app.command("pauses")(pausing.pauses)
 app.command("confirm-pause", epilog=pausing.CONFIRM_EXAMPLES)(pausing.confirm_pause)
 app.command("unpause", epilog=pausing.UNPAUSE_EXAMPLES)(pausing.unpause)
 app.command("key")(keys.show_key)
+guarding.app.command("rebuild")(rebuilding.rebuild)
 app.add_typer(guarding.app, name="guard")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(audit.app, name="audit")

@@ -93,7 +93,7 @@ async def test_disk__full_while_signing__no_signature_leaves_and_nothing_is_half
     world.mine()
     for attempt in (lambda: world.sign(message), world.scan, lambda: world.sign(message)):
         with pytest.raises((Transient, Ambiguous)):
-            await attempt()  # type: ignore[no-untyped-call]
+            await attempt()
     await closed(guard)
     await mend_disk(server, blocked)
     world.store = (await guard.open("first")).store
