@@ -4,7 +4,7 @@ The table below is written out by hand: what a role may do is decided here once 
 method which gains a caller in the code alone is seen.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -90,8 +90,10 @@ class Served:
     metrics: GuardMetrics
 
 
-async def serve(settings: GrpcServerSettings) -> Served:
-    """A guard that books nothing, with one identity per role and one without any."""
+async def serve(
+    settings: GrpcServerSettings, roles: Mapping[str, list[str]] | None = None
+) -> Served:
+    """A guard that books nothing, with one identity per role unless `roles` says otherwise."""
     world, clock = World(), SystemClock()
     metrics = GuardMetrics.create(Metrics("xstock_guard"))
     watch = DenialWatch(world.desk, metrics, clock)
@@ -105,7 +107,7 @@ async def serve(settings: GrpcServerSettings) -> Served:
 
     server = GrpcServer(
         settings=settings,
-        access=access({role: [role] for role in EVERY_ROLE}),
+        access=access(roles or {role: [role] for role in EVERY_ROLE}),
         errors=ErrorTable("xstock-bridge"),
         progress=Progress(clock),
         clock=clock,
