@@ -141,6 +141,10 @@ class GuardReads(Protocol):
         """The latest believed reading of each chain and asset; None means every asset."""
         ...
 
+    async def moved_outside(self) -> Mapping[Domain, int]:
+        """Per chain: the last block in which supply moved outside the bridge; absent: never."""
+        ...
+
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
         """The buckets that were taken from before."""
         ...

@@ -26,7 +26,6 @@ from tests.services.supply_guard.world import (
 )
 from xstock_chains.fake import Lie
 from xstock_chains.fake.state import AssetRules
-from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.bucket import Bucket
 from xstock_core.ids import Address32, Domain, counter_nonce
@@ -38,13 +37,12 @@ from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers.books import read_books
-from xstock_supply_guard.handlers.halting import halt, resume
+from xstock_supply_guard.handlers.halting import excess, halt, resume
 from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.post import Booked, post_page
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import (
     IssueRecord,
-    Opening,
     OrderState,
     Outcome,
     PolicyConfig,
@@ -1026,6 +1024,27 @@ class TestHalts:
             assert not cleared
         assert "above the ledger" in missing
 
+    async def test_resume__supply_not_read_since_the_mint__refused_even_by_two(
+        self, store: GuardStore
+    ) -> None:
+        """F92: books are not green by a reading from before the mint that halted the asset."""
+        world = World(store=store)
+        await world.funded()
+        await world.audit(Domain.BNB)
+        world.mine()
+        await world.scan()
+        await world.audit(Domain.BNB)
+        world.chains[Domain.BNB].mint_outside(ASSET, HOLDER, 10**18)
+        world.mine()
+        await world.scan()
+        async with world.store.read() as books:
+            halts = await books.halts()
+            assert [excess(reading) for reading in await books.readings()] == [0]
+        for by in ("operator-1", "operator-2"):
+            cleared, missing = await resume(world.desk, halt_id=halts[0].id, by=by, reason="looked")
+            assert not cleared
+        assert "is not read since it moved outside" in missing
+
     @pytest.mark.parametrize("scope", ["asset", "source", "destination", "all"])
     async def test_halt__of_a_scope__stops_exactly_that(
         self, store: GuardStore, scope: str
@@ -1153,54 +1172,3 @@ class TestBooking:
         assert any(reason.startswith("INV-09") for reason in await world.halts())
         book = (await read_books(world.desk, [ASSET])).assets[0]
         assert book.in_flight == SHARE
-
-
-class TestOpening:
-    """An asset that is live already enters the books once, with what it has."""
-
-    async def test_opening__holders_burns_after_it__are_no_money_from_nowhere(
-        self, store: GuardStore
-    ) -> None:
-        world = World(store=store)
-        chain = world.chains[Domain.ETHEREUM]
-        chain.mint_outside(ASSET, HOLDER, 50 * 10**18 + 7)
-        at = chain.mine()
-        world.desk.config = replace(
-            world.desk.config,
-            openings={(ASSET, Domain.ETHEREUM): Opening(50 * SHARE, at.number, residue_units=7)},
-        )
-        world.mine()
-        # The mint was made before the bridge was watched: no observation tells of it.
-        async with world.store.write() as unit:
-            page = await world.readers[Domain.ETHEREUM].read_page(
-                Cursor(Domain.ETHEREUM), limit=1000
-            )
-            await unit.add_observations(page.observations)
-        await world.scan()
-        tx = world.burn(20 * SHARE)
-        world.mine()
-        await world.scan()
-        assert await world.halts() == []
-        assert await world.outcome(world.claim(tx)) == (Outcome.HELD, "COLLATERAL_UNKNOWN")
-        await world.attest(49 * SHARE)
-        assert await world.outcome(world.claim(tx)) == (Outcome.HELD, "CAP_EXCEEDED")
-        await world.attest(50 * SHARE, sequence=2)
-        assert await world.outcome(world.claim(tx)) == GRANTED
-        await world.audit(Domain.ETHEREUM)
-        world.mine()
-        await world.scan()
-        found = await world.audit(Domain.ETHEREUM)
-        assert (found.believed, found.above, found.below) == (2, (), ())
-        book = (await read_books(world.desk, [ASSET])).assets[0]
-        assert (book.exposure, book.in_flight) == (50 * SHARE, 20 * SHARE)
-
-    async def test_opening__after_a_restart__is_not_booked_again(self, store: GuardStore) -> None:
-        world = World(store=store)
-        openings = {(ASSET, Domain.ETHEREUM): Opening(50 * SHARE, 1)}
-        for _ in range(2):
-            world.desk = world.new_desk()
-            world.desk.config = replace(world.desk.config, openings=openings)
-            world.mine()
-            await world.scan()
-        book = (await read_books(world.desk, [ASSET])).assets[0]
-        assert book.exposure == 50 * SHARE

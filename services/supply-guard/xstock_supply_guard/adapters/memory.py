@@ -20,6 +20,7 @@ from xstock_core.observation import (
     Observation,
     ObservationId,
     OrphanBurn,
+    SupplyMoved,
     observation_id,
 )
 from xstock_core.release import ExecutionKey, key_of
@@ -247,6 +248,14 @@ class _Unit(PaperMemory, PeopleMemory):
             for (_, asset), one in self.state.readings.items()
             if assets is None or asset in assets
         ]
+
+    async def moved_outside(self) -> Mapping[Domain, int]:
+        moved: dict[Domain, int] = {}
+        for one in self.state.observations.values():
+            if isinstance(one, SupplyMoved):
+                block = one.place.block
+                moved[block.chain] = max(block.number, moved.get(block.chain, 0))
+        return moved
 
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
         return _pick(self.state.buckets, keys)

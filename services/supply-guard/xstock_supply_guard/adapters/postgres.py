@@ -256,6 +256,10 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             found = await self._rows(sql, assets=list(assets))
         return [rows.reading_of(row) for row in found]
 
+    async def moved_outside(self) -> Mapping[Domain, int]:
+        found = await self._rows(_MOVED_OUTSIDE)
+        return {rows.DOMAINS[row.chain]: row.last for row in found}
+
     async def buckets(self, keys: Collection[BucketKey]) -> Mapping[BucketKey, Bucket]:
         sql = "SELECT * FROM bucket WHERE asset = ANY(CAST(:assets AS bytea[]))"
         found = {}
@@ -541,6 +545,10 @@ _ATTESTED = (
     "SELECT said.* FROM unnest(CAST(:assets AS bytea[])) AS wanted(asset) CROSS JOIN LATERAL"
     " (SELECT * FROM attestation WHERE attestation.asset = wanted.asset"
     " ORDER BY sequence DESC LIMIT 1) AS said"
+)
+_MOVED_OUTSIDE = (
+    "SELECT chain, max(block_number) AS last FROM observation WHERE kind = 'SupplyMoved'"
+    " GROUP BY chain"
 )
 _HALTS = (
     "SELECT halt.*, (SELECT array_agg(identity ORDER BY at_ms, identity) FROM halt_approval"

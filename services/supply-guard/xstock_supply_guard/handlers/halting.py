@@ -4,7 +4,7 @@ Anybody with the right may halt; the guard halts itself on a finding. A restart 
 Resuming takes two different identities and a reconcile that is green for what the halt covers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -131,14 +131,37 @@ async def reconcile_red(desk: Desk, unit: GuardReads, asset: AssetId | None) -> 
     for scan in (await unit.scans()).values():
         if scan.dissent_since_ms is not None:
             red.append(f"providers of chain {int(scan.chain)} disagree")
-    for reading in await unit.readings():
-        if asset in (None, reading.supply.asset) and excess(reading) > 0:
+    readings = await unit.readings(None if asset is None else [asset])
+    for reading in readings:
+        if excess(reading) > 0:
             red.append(f"chain {int(reading.chain)} shows {excess(reading)} units above the ledger")
+    red.extend(_unread(desk, await unit.moved_outside(), readings, asset))
     for executed in await unit.unmatched():
         if asset in (None, executed.fact.asset):
             red.append(f"release {executed.fact.nonce.hex()} has no burn")
     red.extend(f"the database was edited: {what}" for what in await unit.balances_off())
     return red
+
+
+def _unread(
+    desk: Desk,
+    moved: Mapping[Domain, int],
+    readings: Sequence[BelievedSupply],
+    asset: AssetId | None,
+) -> list[str]:
+    """SECURITY: a reading from before a mint past the bridge says nothing about it (F92)."""
+    read = {(one.supply.asset, one.chain): one.block.number for one in readings}
+    covered = [one for one in desk.config.assets.values() if asset in (None, one.asset)]
+    late = {
+        chain: block
+        for chain, block in moved.items()
+        for one in covered
+        if chain in one.decimals and read.get((one.asset, chain), -1) < block
+    }
+    return [
+        f"supply of chain {int(chain)} is not read since it moved outside the bridge in {block}"
+        for chain, block in sorted(late.items())
+    ]
 
 
 def excess(reading: BelievedSupply) -> int:

@@ -31,6 +31,10 @@ def upgrade() -> None:
     op.create_index("journal_time", "journal", ["at_ms", "sequence"])
     redemptions = text("destination = 100")
     op.create_index("burn_redemption", "burn", ["transfer_id"], postgresql_where=redemptions)
+    outside = text("kind = 'SupplyMoved'")
+    op.create_index(
+        "observation_outside", "observation", ["chain", "block_number"], postgresql_where=outside
+    )
     op.execute(_REFUSE)
     for name in tables.APPEND_ONLY:
         op.execute(
@@ -44,6 +48,7 @@ def downgrade() -> None:
     for name in tables.APPEND_ONLY:
         op.execute(f"DROP TRIGGER append_only ON {name}")
     op.execute("DROP FUNCTION refuse_change()")
+    op.drop_index("observation_outside", "observation")
     op.drop_index("burn_redemption", "burn")
     op.drop_index("journal_time", "journal")
     for table in reversed(tables.TABLES_0002):
