@@ -127,7 +127,7 @@ def test_cancel__followed__says_how_it_ended(
     registry: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    gateway = Returning(*states)
+    gateway = Returning(*states)  # type: ignore[abstract]
     with serving(gateway) as address:
         arguments = ["cancel", id_of(a_message()).hex(), "--key", str(key), "--gateway", address]
         more = ["--registry", str(registry), "--timeout", "3", "--json"]
