@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tests.services.runtime.test_grpc_tls import Authority
 from tests.services.supply_guard.world import World
-from xstock_runtime.clock import SystemClock
+from xstock_runtime.clock import SystemClock, VirtualClock
 from xstock_runtime.grpc_client import ChannelSettings, ClientTls, open_channel
 from xstock_runtime.grpc_errors import ErrorTable
 from xstock_runtime.grpc_server import GrpcServer, GrpcServerSettings, TlsFiles
@@ -94,7 +94,8 @@ async def serve(
     settings: GrpcServerSettings, roles: Mapping[str, list[str]] | None = None
 ) -> Served:
     """A guard that books nothing, with one identity per role unless `roles` says otherwise."""
-    world, clock = World(), SystemClock()
+    clock = SystemClock()
+    world = World(clock=VirtualClock(clock.unix_ms()))
     metrics = GuardMetrics.create(Metrics("xstock_guard"))
     watch = DenialWatch(world.desk, metrics, clock)
 
