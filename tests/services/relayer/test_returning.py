@@ -403,3 +403,32 @@ def test_quorum__from_custody__takes_what_survives_the_bad_guards() -> None:
     assert quorum_for([OrderAccepted(an_issue(), 1)], terms) == 3
     assert quorum_for([RefundDue(a_refund(), id_of(a_refund()), 1)], terms) == 2
     assert quorum_for([OrderAccepted(an_issue(), 1)], World().terms()) == 2
+
+
+async def test_cancel__while_it_is_under_way__no_guard_is_asked_to_grant_it() -> None:
+    """A grant would stand in the way: the guard would wait for its own permit to expire."""
+    world = World()
+    (lost,) = await held(world)
+    for name in ("guard-1", "guard-2"):
+        world.guards[name].away = True
+    await cancel(world, lost)
+    asked = world.guards["guard-3"].reviewed[lost]
+    await world.settle(turns=15)
+    assert world.guards["guard-3"].reviewed[lost] == asked
+    for guard in world.guards.values():
+        guard.away = False
+    await world.settle()
+    assert world.phases() == {Phase.REFUNDED: 1}
+
+
+async def test_cancel__after_a_restart__a_guard_that_never_looked_is_asked_to() -> None:
+    world = World()
+    world.guards["guard-2"].away = True
+    (lost,) = await held(world)
+    await cancel(world, lost)
+    await world.crash()
+    world.guards["guard-2"].away = False
+    world.guards["guard-1"].away = True
+    await world.settle()
+    assert world.guards["guard-2"].reviewed[lost] > 0
+    assert world.phases() == {Phase.REFUNDED: 1}

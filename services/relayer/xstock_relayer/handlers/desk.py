@@ -291,8 +291,7 @@ class Desk:
         if transfer.view.phase is Phase.CANCELLING:
             if message is not None and message.destination in self.cancels:
                 self._enter(self.cancels[message.destination], transfer)
-            return
-        if authorized(transfer.state):
+        elif authorized(transfer.state):
             if message is not None and message.destination in self.ready:
                 self._enter(self.ready[message.destination], transfer)
             return
@@ -368,11 +367,16 @@ def authorized(state: TransferState) -> bool:
 
 
 def wants_review(state: TransferState, guard: str) -> bool:
-    """Whether this guard is still to be asked: it has said nothing yet, or "not yet"."""
+    """Whether this guard is still to be asked: it has said nothing yet, or "not yet".
+
+    While the transfer is being cancelled only who has said nothing is asked (a guard signs no
+    cancellation of what it has never looked at): a grant now would stand in the way.
+    """
     for ruling in state.rulings:
         if ruling.guard == GuardId(guard):
             verdict = ruling.verdict
-            return isinstance(verdict, Refused) and verdict.disposition is Disposition.HOLD
+            held = isinstance(verdict, Refused) and verdict.disposition is Disposition.HOLD
+            return held and not state.cancel_requested
     return True
 
 

@@ -72,7 +72,13 @@ class Reviewer:
 
     def _claims(self, now_ms: int) -> list[Transfer]:
         taken = self.queue.take(now_ms, self._page)
-        return [self._desk.open[key] for key in taken if key in self._desk.open]
+        known = [self._desk.open[key] for key in taken if key in self._desk.open]
+        return [one for one in known if not self._set_aside(one)]
+
+    def _set_aside(self, transfer: Transfer) -> bool:
+        """Being cancelled, and this guard has had its say."""
+        state = transfer.state
+        return state.cancel_requested and not wants_review(state, self.guard.id)
 
     def _news(self, verdicts: Sequence[GuardVerdict]) -> News:
         guard = GuardId(self.guard.id)
