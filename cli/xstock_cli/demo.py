@@ -2,7 +2,8 @@
 
 Issues supply through the guards, moves transfers over every route, asks for more than custody
 holds, takes every chain away once and brings it back, kills services with transfers under way,
-and then counts. Every word of the closing line is read from the chains themselves (`verify`),
+shows what the guards are for (`demo_guards`), and then counts. Every figure about transfers and
+supply in the closing line is read from the chains themselves (`verify`),
 not from what the services say of themselves.
 """
 
@@ -13,6 +14,7 @@ from itertools import permutations
 from typing import Final, Protocol
 
 from xstock_cli.bridge import Sent
+from xstock_cli.demo_guards import GuardActs, GuardFacts
 from xstock_cli.hands import RELEASED, Hands, hands_of_world
 from xstock_cli.show import share_text, state_name
 from xstock_cli.verify import Auditor, ChainFacts, SupplyCheck, counts
@@ -60,6 +62,7 @@ class DemoFacts:
     over_cap_asked: int = 0
     chains_equal: int = 0
     chains: int = 0
+    guards: GuardFacts = field(default_factory=GuardFacts)
     seconds: float = 0.0
 
     @property
@@ -70,6 +73,7 @@ class DemoFacts:
             f"transfers {self.transfers_released} released, lost {self.lost}, "
             f"duplicated {self.duplicated}, "
             f"over-cap refused {self.over_cap_refused}/{self.over_cap_asked}, "
+            f"{self.guards.words}, "
             f"supply = ledger on {self.chains_equal}/{self.chains} chains"
         )
 
@@ -82,6 +86,7 @@ class DemoFacts:
             and self.lost == self.duplicated == 0
             and self.over_cap_refused == self.over_cap_asked > 0
             and self.chains_equal == self.chains > 0
+            and self.guards.good
         )
 
     def as_json(self) -> dict[str, object]:
@@ -112,7 +117,11 @@ class Demo:
         await self._every_route(chains)
         await self._take_chains_away(chains)
         await self._kill_services(chains)
+        acts = GuardActs(self.world, self.hands, self.say, self.facts.guards, self.clock)
+        await acts.run()
+        self.sent += acts.sent
         await self._count(chains)
+        await acts.verify_journals()
         self.facts.seconds = round(self.clock.monotonic() - began, 1)
         return self.facts
 

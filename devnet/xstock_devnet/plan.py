@@ -72,11 +72,15 @@ class AssetPlan:
     symbol: str
     multiplier: int
     held_units: int
+    waits_from: int | None = None
+    """Shares (10^-8) from which a transfer waits `LARGE_SECONDS` before its release."""
 
+
+LARGE_SECONDS: Final = 900
 
 ASSETS: Final = (
     AssetPlan("TSLAx", E18, 10_000 * 10**8),
-    AssetPlan("NVDAx", 10 * E18, 40_000 * 10**8),
+    AssetPlan("NVDAx", 10 * E18, 40_000 * 10**8, waits_from=200 * 10**8),
     AssetPlan("SPYx", 1_005_200_000_000_000_000, 8_000 * 10**8),
     AssetPlan("AAPLx", 1_000_918_075_800_000_000, 12_000 * 10**8),
     AssetPlan("GOOGLx", 500_000_000_000_000_000, 6_000 * 10**8),

@@ -456,7 +456,7 @@ class World:
         return self.child(
             "agent",
             "xstock_cli",
-            {},
+            {"XSTOCK_GUARDS": json.dumps({g: self.processes[g].target for g in GUARDS})},
             *("agent", "run", "--key", str(self.key_file("agent")), "--as", "agent"),
             *("--registry", str(self.registry_path), "--log", str(self.folder / AGENT_LOG)),
             *(word for node in nodes for word in ("--node", node)),

@@ -1,12 +1,14 @@
 """Words, figures and documents: what people read and what programs parse."""
 
 import json
+from dataclasses import fields, replace
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.services.cli.gateway import event, transfer
 from xstock_cli.demo import DemoFacts
+from xstock_cli.demo_guards import GuardFacts
 from xstock_cli.exits import Exit
 from xstock_cli.plain import plain
 from xstock_cli.screen import Screen
@@ -14,6 +16,14 @@ from xstock_cli.show import describe, duration, share_text, state_name, when
 from xstock_cli.transfers import exit_of_transfer
 from xstock_wire.v1 import bridge_pb2
 
+GUARDED = GuardFacts(
+    redeemed=1,
+    refunded=1,
+    uncovered_held=1,
+    mints_caught=1,
+    halts_cleared=1,
+    journals_verified=3,
+)
 GOOD = DemoFacts(
     routes=6,
     routes_expected=6,
@@ -23,13 +33,15 @@ GOOD = DemoFacts(
     over_cap_asked=1,
     chains_equal=3,
     chains=3,
+    guards=GUARDED,
 )
 
 
 def test_demo_line__is_the_promised_one() -> None:
     assert GOOD.line == (
         "demo: routes 6/6, transfers 12 released, lost 0, duplicated 0, over-cap refused 1/1, "
-        "supply = ledger on 3/3 chains"
+        "redeemed 1/1, refunded 1/1, held while uncovered 1/1, unauthorised mint caught 1/1, "
+        "journals verified 3/3, supply = ledger on 3/3 chains"
     )
     assert GOOD.good
 
@@ -47,20 +59,19 @@ def test_demo_line__is_the_promised_one() -> None:
     ],
 )
 def test_demo_facts__any_word_wrong__are_not_good(word: str, value: int) -> None:
-    facts = DemoFacts(**{**_fields(GOOD), word: value})
-    assert not facts.good
+    assert not replace(GOOD, **{word: value}).good
+
+
+@pytest.mark.parametrize("word", [one.name for one in fields(GuardFacts)])
+def test_demo_facts__any_work_of_the_guards_undone__are_not_good(word: str) -> None:
+    guards = replace(GUARDED, **{word: 2 if word == "journals" else 0})
+    assert not replace(GOOD, guards=guards).good
 
 
 def test_demo_facts__nothing_done__are_not_good() -> None:
     assert not DemoFacts().good
 
 
-def _fields(facts: DemoFacts) -> dict[str, int]:
-    return {
-        name: value
-        for name, value in facts.as_json().items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    }
 
 
 def test_plain__message__has_ids_in_hex_wide_integers_as_text_and_short_enum_words() -> None:
