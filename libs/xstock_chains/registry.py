@@ -311,6 +311,8 @@ class Policy(_Entry):
     """Large amounts wait after their burn is final, by rising amount."""
     manual_review_shares: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
     """From this amount on two people review; None: only what no bucket can hold."""
+    refund_review_shares: Annotated[int, Field(ge=1, le=U64_MAX)] | None = None
+    """Refunds from this amount on take two people; None: no refund does."""
     supply_age_seconds_max: Annotated[int, Field(ge=0, le=86_400)] = 0
     """A chain whose supply was not read for longer holds its assets; 0 asks nobody, and is
     refused in production."""

@@ -123,6 +123,7 @@ def _policy(registry: Registry) -> PolicyConfig:
         limits_by_asset={
             asset.id: _limits(asset.limits) for asset in registry.assets if asset.limits is not None
         },
+        refund_review_from=policy.refund_review_shares,
         supply_age_seconds_max=policy.supply_age_seconds_max,
     )
 
