@@ -70,6 +70,8 @@ _ENTRIES_PER_WARM_BATCH = 25_000
 books have more pages, so they get the longer run-up that a guard under load has had as well."""
 GROWTH_BATCHES = 8
 SHARE = 10**8
+_LEASE_SECONDS = 4 * 3600.0
+"""Longer than any filling of old books: nobody renews it here."""
 _ROLE = "guard_runtime"
 _DEPLOYMENT = "bench"
 _CHAINS = (Domain.ETHEREUM, Domain.BNB)
@@ -214,14 +216,14 @@ class GuardBench:
                 await self._book(batch.page)
                 booked.put_nowait(batch)
 
-        scanning = asyncio.create_task(scan())
-        for _ in batches:
-            batch = await booked.get()
-            await self._rule(batch.claims)
-            answer = await sign_release(self.desk, batch.request)
-            if not answer.signature:
-                raise RuntimeError(f"no signature: {answer.refusals[0]}")
-        await scanning
+        async with asyncio.TaskGroup() as both:
+            both.create_task(scan())
+            for _ in batches:
+                batch = await booked.get()
+                await self._rule(batch.claims)
+                answer = await sign_release(self.desk, batch.request)
+                if not answer.signature:
+                    raise RuntimeError(f"no signature: {answer.refusals[0]}")
 
 
 def _nothing_on(block: BlockRef) -> BelievedSupply:
@@ -364,7 +366,7 @@ async def _open(stack: AsyncExitStack, server: PostgresServer, name: str) -> Gua
     settings = DatabaseSettings(server.url(name, user=_ROLE), pool_size=CONNECTIONS)
     database = Database(settings, SystemClock(), SystemRandomness())
     await stack.enter_async_context(database)
-    lease = AdvisoryLease(LeaseSettings("guard/guard-1", name, 600.0))
+    lease = AdvisoryLease(LeaseSettings("guard/guard-1", name, _LEASE_SECONDS))
     await database.run(lease.acquire)
     bench = GuardBench(name, database, lease)
     await bench.fund()
