@@ -65,12 +65,16 @@ class PaperKey:
     def sign(self, kind: str, deployment_id: str, paper: Message) -> common_pb2.SignedPaper:
         """The paper with its signature: 65 bytes r, s, v (27 or 28), low s."""
         body = paper.SerializeToString(deterministic=True)
-        digest = paper_digest(kind, deployment_id, body)
+        signature = self.sign_digest(paper_digest(kind, deployment_id, body))
+        return common_pb2.SignedPaper(
+            kind=kind, paper=body, key_id=self.key_id, signature=signature
+        )
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """The signature of 32 bytes: r, s, v (27 or 28), low s."""
         signature = bytearray(self._key.sign_recoverable(digest, hasher=None))
         signature[64] += 27
-        return common_pb2.SignedPaper(
-            kind=kind, paper=body, key_id=self.key_id, signature=bytes(signature)
-        )
+        return bytes(signature)
 
 
 def sign_with_ed25519(

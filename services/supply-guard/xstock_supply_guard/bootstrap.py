@@ -42,9 +42,10 @@ from xstock_runtime.outbox import OutboxPump
 from xstock_runtime.service import Loop, Service
 from xstock_supply_guard.adapters.configuration import guard_config, screening_list
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
+from xstock_supply_guard.adapters.reserves_feed import ReservesFeed
 from xstock_supply_guard.adapters.signatures import signature_valid
 from xstock_supply_guard.entrypoints.audit_server import AuditServicer
-from xstock_supply_guard.entrypoints.collateral import CoverLoop
+from xstock_supply_guard.entrypoints.collateral import CoverLoop, FeedLoop
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.entrypoints.people_server import DenialWatch
 from xstock_supply_guard.entrypoints.rebuilding import Imported, import_papers
@@ -333,6 +334,10 @@ async def _serve(
         loops[f"rights-{desk.config.chains[domain].name}"] = WatchLoop(
             desk, watch, counters, settings.watch_seconds
         ).run
+    if settings.reserves_url:
+        feed = ReservesFeed(settings.reserves_url, settings.provider_timeout_seconds)
+        await stack.enter_async_context(feed)
+        loops["reserves"] = FeedLoop(desk, feed, clock, counters, settings.reserves_seconds).run
     loops["cover"] = CoverLoop(desk, clock, counters, settings.audit_seconds).run
     producer = BusProducer(
         ProducerSettings(settings.kafka_bootstrap, settings.mac_key, "supply-guard"), clock

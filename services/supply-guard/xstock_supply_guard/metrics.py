@@ -19,6 +19,7 @@ class GuardMetrics:
     signatures: Counter
     halts: Counter
     over_cap: Counter
+    feed_failures: Counter
     supply_above_ledger: Gauge
     supply_below_ledger: Gauge
     denials: Counter
@@ -38,6 +39,9 @@ class GuardMetrics:
             halts=metrics.counter("halts", "Halts this guard latched by itself."),
             over_cap=metrics.counter(
                 "over_cap", "Times that facts carried an asset's exposure above its cap."
+            ),
+            feed_failures=metrics.counter(
+                "feed_failures", "Answers of the reserves feed that confirm nothing.", ["code"]
             ),
             supply_above_ledger=metrics.gauge(
                 "supply_above_ledger_assets", "Assets with more supply than booked.", ["chain"]

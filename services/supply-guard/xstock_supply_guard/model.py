@@ -614,6 +614,30 @@ class RedemptionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedAnswer:
+    """What the issuer's feed answered: the raw body and who is said to have signed it."""
+
+    body: bytes
+    key_id: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reserves:
+    """What the issuer's feed said last of an asset, with its signature over the raw body."""
+
+    asset: AssetId
+    held_units: int
+    """In 10^-8 of a real share, rounded down."""
+    as_of: int
+    """The feed's own time, Unix seconds."""
+    key_id: str
+    public_key: bytes
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PaperSignature:
     """A valid signature of a paper that counts by their number.
 

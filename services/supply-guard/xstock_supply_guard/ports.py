@@ -21,6 +21,7 @@ from xstock_supply_guard.model import (
     ClaimRecord,
     CorporateAction,
     Executed,
+    FeedAnswer,
     Halt,
     IssueRecord,
     JournalHead,
@@ -474,6 +475,14 @@ class EpochReader(Protocol):
 
     async def check_terms(self, batch: ReleaseBatch) -> None:
         """Raise InvalidMessage for terms that no permit may have, Transient for unknown ones."""
+        ...
+
+
+class ReservesSource(Protocol):
+    """The issuer's proof-of-reserves feed."""
+
+    async def ask(self, symbol: str) -> FeedAnswer:
+        """Its document of a symbol. Raises Transient FEED_UNREACHABLE, InvalidMessage."""
         ...
 
 

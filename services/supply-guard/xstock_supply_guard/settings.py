@@ -67,6 +67,13 @@ class GuardSettings(ServiceSettings):
         description="the signed screening list; needed exactly when the registry has screeners,"
         " read again when the file changes",
     )
+    reserves_url: str = Field(
+        default="",
+        description="base URL of the issuer's proof-of-reserves feed; empty asks none",
+    )
+    reserves_seconds: float = Field(
+        default=60.0, ge=1, le=86_400, description="how often the reserves feed is asked"
+    )
     provider_timeout_seconds: float = Field(
         default=5.0, gt=0, le=60, description="how long a question to the providers may take"
     )

@@ -17,6 +17,7 @@ from xstock_supply_guard.handlers.cover import note_cover, scope_of
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import attestation_line, line
 from xstock_supply_guard.handlers.redemptions import book_paid
+from xstock_supply_guard.handlers.reserves import feed_voice
 from xstock_supply_guard.model import Alarm, AttestationRecord, PaperSignature, SignedStatement
 from xstock_supply_guard.ports import GuardUnit
 
@@ -144,6 +145,9 @@ async def _gather(
         if before != one.statement.digest:
             remedy = "this key has signed another paper of this sequence; take the next sequence"
             raise _invalid("sequence", paper.attestation.sequence, remedy)
+    feed = feed_voice(desk, paper.attestation, paper.signed[0])
+    taken = digests.keys() | {one.statement.key_id for one in fresh}
+    fresh += [one for one in feed if one.statement.key_id not in taken]
     if fresh:
         await unit.add_paper_signatures(fresh)
         lines.extend(_signature_line(paper.attestation, one.statement) for one in fresh)
@@ -204,6 +208,7 @@ def _signature_line(attestation: Attestation, statement: SignedStatement) -> str
         digest=statement.digest,
         key=statement.key_id,
         signature=statement.signature,
+        paper=statement.paper,
     )
 
 

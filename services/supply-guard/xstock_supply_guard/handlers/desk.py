@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xstock_chains.ports import ReleaseCodec, Signer
-from xstock_core.ids import Domain
+from xstock_core.ids import AssetId, Domain
 from xstock_runtime.clock import Clock
-from xstock_supply_guard.model import GuardConfig
+from xstock_supply_guard.model import GuardConfig, Reserves
 from xstock_supply_guard.ports import EpochReader, GuardStore, ScreeningProvider, SignatureCheck
 
 
@@ -66,6 +66,8 @@ class Live:
     """Rung when a role has moved on a chain: its rights are looked at again at once."""
     caught_up: set[Domain] = field(default_factory=set)
     """Chains that were booked up to their final head at least once since the start."""
+    reserves: dict[AssetId, Reserves] = field(default_factory=dict)
+    """What the issuer's feed said last, by asset."""
     epochs: dict[Domain, int] = field(default_factory=dict)
     """The guard epoch of each destination, as last read; emptied by a change of the guard set."""
     screening_failed: bool = True
