@@ -21,6 +21,7 @@ from tests.builders import (
     a_claim,
     a_context,
     a_message,
+    a_place,
     a_refund,
     an_address,
     an_asset_view,
@@ -44,9 +45,12 @@ from xstock_core.review import (
     Cancelled,
     Claim,
     Context,
+    Delay,
     Dissent,
     IssueOrder,
     IssueSequence,
+    NotApproved,
+    NotCancelled,
     NotReached,
     Route,
 )
@@ -57,6 +61,7 @@ ISSUE_CLAIM = an_issue_claim()
 REFUND = a_refund(BURN.message)
 CANCELLED = Cancelled(BURN, a_cancel(BURN.message), REFUND)
 REFUND_CLAIM = Claim(id_of(REFUND), REFUND, CANCELLED)
+JUST_BURNED = replace(CLAIM, evidence=replace(BURN, place=a_place(number=1_000)))
 RATED = BucketKey(TSLAX, Domain.BNB)
 LANE = (TSLAX, Domain.ETHEREUM, Domain.BNB)
 
@@ -80,6 +85,14 @@ EVIDENCE: dict[str, tuple[Ask, Verdict]] = {
     ),
     "dissent": (seen(Dissent(Domain.MANTLE)), refuse(Reason.SOURCE_DISSENT, chain=3)),
     "absent": (seen(BurnAbsent(Domain.MANTLE)), refuse(Reason.BURN_UNKNOWN, chain=3)),
+    "not cancelled yet": (
+        seen(NotCancelled(Domain.MANTLE), REFUND_CLAIM),
+        refuse(Reason.CANCEL_NOT_FINAL, chain=3),
+    ),
+    "an orphan's refund that nobody approved": (
+        seen(NotApproved(Domain.SOLANA), REFUND_CLAIM),
+        refuse(Reason.MANUAL_REVIEW, chain=4, needs="ORPHAN_REFUND approved"),
+    ),
     "another id for the same message": (
         seen(replace(BURN, transfer_id=TransferId(b"\7" * 32))),
         refuse(Reason.CONTENT_MISMATCH, seen="07" * 32),
@@ -220,6 +233,30 @@ FIGURES: dict[str, tuple[Ask, Verdict]] = {
     "more than the bucket": (
         of(policy.check_size, buckets={RATED: a_bucket(capacity=SHARE - 1, level=0)}),
         refuse(Reason.MANUAL_REVIEW, amount=SHARE, capacity=SHARE - 1),
+    ),
+    "one share less than a person looks at": (
+        of(policy.check_size, assets=view(manual_from=SHARE + 1)),
+        GRANTED,
+    ),
+    "as much as a person looks at": (
+        of(policy.check_size, assets=view(manual_from=SHARE)),
+        refuse(Reason.MANUAL_REVIEW, amount=SHARE, limit=SHARE),
+    ),
+    "a refund as large as a person looks at": (
+        of(policy.check_size, REFUND_CLAIM, refund_review_from=SHARE),
+        refuse(Reason.MANUAL_REVIEW, amount=SHARE, refunds_from=SHARE),
+    ),
+    "a refund below that": (
+        of(policy.check_size, REFUND_CLAIM, refund_review_from=SHARE + 1),
+        GRANTED,
+    ),
+    "a burn of this very second without a delay": (
+        of(policy.check_size, JUST_BURNED),
+        GRANTED,
+    ),
+    "a burn of this very second with one": (
+        of(policy.check_size, JUST_BURNED, assets=view(delays=(Delay(SHARE, 5),))),
+        refuse(Reason.LARGE_TRANSFER_DELAY, until=NOW + 5, amount=SHARE, waits=5),
     ),
     "all of the bucket": (
         of(policy.check_size, buckets={RATED: a_bucket(capacity=SHARE, level=0)}),
