@@ -20,7 +20,6 @@ from xstock_cli.bridge import Sent
 from xstock_cli.hands import CUSTODY, Hands
 from xstock_cli.show import share_text
 from xstock_core.amount import parse_share_decimal
-from xstock_devnet.chain_setup import displayed_units
 from xstock_devnet.custodian import CUSTODY_FILE
 from xstock_devnet.plan import GUARDS
 from xstock_devnet.stolen_minter import stolen_minter
@@ -106,9 +105,8 @@ class GuardActs:
         self.say(f"  burned; {share_text(units)} {symbol} stay exposure until custody has paid")
         transfer = await self._seen(sent)
         with self._custody() as custody:
-            held = custody[symbol]
-            held["held_units"] -= displayed_units(units, int(held["multiplier"]))
-            held.setdefault("paid", []).append(transfer.id.hex())
+            # The custodian lowers what it holds itself when it hands the stock over.
+            custody[symbol].setdefault("paid", []).append(transfer.id.hex())
         await self._books(
             symbol,
             lambda book: book.unpaid_redemption == 0,
@@ -250,8 +248,8 @@ class GuardActs:
     async def _verify_journal(self, guard: str, folder: Path) -> None:
         file = folder / f"{guard}.journal"
         await self._xstock("audit", "export", "--guard", guard, "--out", str(file))
-        proofs = [word for one in folder.glob(f"*{guard}*.json") for word in ("--proof", one)]
-        said = await self._xstock("audit", "verify", str(file), *map(str, proofs))
+        proof = folder / f"{REDEEMED[0]}-{guard}.json"
+        said = await self._xstock("audit", "verify", str(file), "--proof", str(proof))
         self.say(f"  {said.splitlines()[0] if said else f'{guard}: nothing said'}")
         self.facts.journals_verified += 1
 

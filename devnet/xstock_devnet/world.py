@@ -109,6 +109,8 @@ class World:
     externals: Sequence[External] = ()
     direct: bool = False
     """Go around the RPC proxy: for measurements."""
+    auto_pay_seconds: float | None = None
+    """Custody pays a redemption this long after M guards show it; None: as custody.json says."""
     kafka_bootstrap: str = ""
     """A Kafka that somebody else runs; empty means one of our own."""
     supervisor: Supervisor = field(default_factory=Supervisor)
@@ -445,7 +447,9 @@ class World:
             for p in self.processes.values()
         ]
         await self.supervisor.start(*services)
-        child = self.child("custodian", "xstock_devnet.custodian", {}, "--folder", str(self.folder))
+        pays = () if self.auto_pay_seconds is None else ("--auto-pay", str(self.auto_pay_seconds))
+        words = ("--folder", str(self.folder), *pays)
+        child = self.child("custodian", "xstock_devnet.custodian", {}, *words)
         await self.supervisor.start(Service(child, _always), Service(self._agent(), _always))
 
     def _agent(self) -> ChildProcess:
