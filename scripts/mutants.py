@@ -187,7 +187,7 @@ def tallies(home: Path) -> list[Tally]:
     for path in metas(home):
         codes = json.loads(path.read_text())["exit_code_by_key"]
         survivors = [key for key, code in codes.items() if code in SURVIVED]
-        diffs = {key: difference(home, key) for key in survivors}
+        diffs = differences(home, survivors) if survivors else {}
         words = {key for key, text in diffs.items() if only_words(text)}
         kinds = Counter(code in KILLED for code in codes.values() if code is not None)
         left = tuple(key for key in survivors if key not in words)
@@ -200,14 +200,21 @@ def tallies(home: Path) -> list[Tally]:
     return [tally for tally in found if tally.killed or tally.survivors or tally.waiting]
 
 
-def difference(home: Path, key: str) -> str:
-    """The changed lines of a mutant."""
+def differences(home: Path, keys: Sequence[str]) -> dict[str, str]:
+    """The changed lines of mutants, by name."""
     script = "import sys; from mutmut.mutation.diff_apply import get_diff_for_mutant as d\n"
     script += "sys.stdout.write('\\0'.join(d(k) for k in sys.argv[1:]))"
-    command = [sys.executable, "-c", script, key]
+    command = [sys.executable, "-c", script, *keys]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
-    lines = done.stdout.splitlines()
-    return "\n".join(one for one in lines if re.match(r"[+-](?![+-])", one))
+    if done.returncode:
+        sys.exit(
+            f"mutmut cannot show {len(keys)} survivors; is another run going on?\n{done.stderr}"
+        )
+    found = {}
+    for key, text in zip(keys, done.stdout.split("\0"), strict=True):
+        lines = [one for one in text.splitlines() if re.match(r"[+-](?![+-])", one)]
+        found[key] = "\n".join(lines)
+    return found
 
 
 _PROSE = re.compile(r'f?"([^"]* [^"]*)"')
