@@ -10,6 +10,7 @@ import typer
 
 from xstock_cli.commands import (
     agent,
+    announcing,
     audit,
     chaos,
     deploying,
@@ -83,6 +84,8 @@ app.command()(people.proposals)
 app.command()(people.parked)
 app.command()(people.retry)
 app.command()(people.alarms)
+app.command()(announcing.announce)
+app.command("screening-list")(announcing.screening_list)
 app.command()(doctor.doctor)
 app.command(epilog=deploying.EXAMPLES)(deploying.deploy)
 app.command("pause-all", epilog=pausing.PAUSE_EXAMPLES)(pausing.pause_all)

@@ -262,8 +262,6 @@ class GuardEntry(_Entry):
     paper_key: PublicKey | None = None
     """The key under which it signs papers of its own: supply proofs, openings."""
     endpoint: Annotated[str, Field(min_length=3, max_length=255)]
-    paper_key: PublicKey | None = None
-    """The public key with which this guard signs papers: openings, proofs of supply."""
 
 
 class IssuerEntry(_Entry):

@@ -144,7 +144,7 @@ def screening_list_from_bytes(raw: bytes, deployment_id: str) -> ScreeningPaper:
         signed = common_pb2.SignedPaper.FromString(raw)
         paper = papers_pb2.ScreeningList.FromString(signed.paper)
     except Exception as error:
-        text = "screening list: these bytes are no signed list; sign one with 'xstock screening'"
+        text = "screening list: these bytes are no signed list; sign one: xstock screening-list"
         raise InvalidMessage("FIELD_INVALID", text) from error
     if signed.kind != SCREENING_LIST:
         text = f"kind: {signed.kind[:40]!r} is not valid; give {SCREENING_LIST!r}"

@@ -13,7 +13,8 @@ from xstock_cli.local_options import parse_externals
 from xstock_devnet.plan import CHAINS
 
 COMMANDS = (
-    "alarms", "approve", "parked", "pause", "paused", "proposals", "propose", "retry",
+    "alarms", "announce", "approve", "parked", "pause", "paused", "proposals", "propose", "retry",
+    "screening-list",
     "assets", "chains", "confirm-pause", "demo", "deploy", "doctor", "explain", "halt",
     "halts", "issue", "key", "pause-all", "pauses", "resume", "status", "supply", "transfer",
     "unpause", "up", "watch",
