@@ -118,7 +118,7 @@ async def test_issuance__order_that_no_guard_could_take__refused_by_field(
 async def test_operator__parked_list_and_retry__over_the_wire() -> None:
     world = World()
     await world.relayer.start()
-    servicer = OperatorServicer(world.relayer.operator, SeededRandomness(1))
+    servicer = OperatorServicer(world.relayer.operator, SeededRandomness(1))  # type: ignore[abstract]
     for name in ("guard-1", "guard-2"):
         world.guards[name].verdict_of = lambda _: refuse(Reason.SCREENED)
     world.burn(3)
@@ -148,7 +148,7 @@ async def test_operator__parked_list_and_retry__over_the_wire() -> None:
 async def test_operator__halt_twice_with_one_request_id__one_halt() -> None:
     world = World()
     await world.relayer.start()
-    servicer = OperatorServicer(world.relayer.operator, SeededRandomness(1))
+    servicer = OperatorServicer(world.relayer.operator, SeededRandomness(1))  # type: ignore[abstract]
     request = operator_pb2.HaltRequest(reason="drill", request_id="r1")
     request.scope.chain = int(Domain.BNB)
     first = await servicer.Halt(request, NO_CONTEXT)
