@@ -83,6 +83,14 @@ async def test_feed__polled__is_the_second_voice(scene: Scene, feed: Feed) -> No
         await loop_of(scene, source).step()
     answer = await hand_in(scene.world, paper_of(scene.world), ATTESTOR)
     assert (answer.in_force, answer.signatures) == (True, 2)
+    async with scene.world.store.read() as books:
+        record = (await books.attestations([ASSET]))[ASSET]
+    assert record.statement.paper == paper_of(scene.world).SerializeToString(deterministic=True)
+    lines = [line for _, _, said in scene.world.store.links for line in said]  # type: ignore[attr-defined]
+    assert any(
+        line.startswith("attest-signature") and "key=reserves-feed" in line for line in lines
+    )
+    assert all("reserves-feed" not in line for line in lines if line.startswith("attest "))
 
 
 async def test_feed__without_custody__is_one_voice_and_no_paper(scene: Scene) -> None:

@@ -182,9 +182,11 @@ async def _put_in_force(
 ) -> None:
     attestation, margin = paper.attestation, desk.config.policy.margin_bps
     digest = paper.statement.digest
-    lines.append(attestation_line(attestation, margin, voices))
+    # The feed's voice is over its own words; those stand in its `attest-signature` line.
+    signers = [one for one in voices if one.paper == paper.statement.paper]
+    lines.append(attestation_line(attestation, margin, signers))
     lines += await book_paid(unit, attestation.asset, paper.paid, digest, now_ms)
-    await unit.add_attestation(AttestationRecord(attestation, voices[0]))
+    await unit.add_attestation(AttestationRecord(attestation, paper.statement))
     await note_cover(desk, unit, [attestation.asset], now_ms, lines)
     await unit.calm(REFUSED, [scope_of(attestation.asset)])
 
