@@ -1,0 +1,143 @@
+"""What a guard answers to a request for its signature, to the field; and what it keeps of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.services.supply_guard.world import GUARDS, SHARE, World, id_of
+from xstock_core.amount import Shares
+from xstock_core.ids import Address32, Domain
+from xstock_core.message import TransferMessage
+from xstock_core.refusal import Reason
+from xstock_core.release import Action
+from xstock_runtime.errors import InvalidMessage
+from xstock_supply_guard.handlers.lines import permit_line
+from xstock_supply_guard.handlers.sign import sign_release
+from xstock_supply_guard.model import ChainConfig, Permit, PermitItem, SignRequest
+
+STRANGE = Address32(b"\7" * 32)
+
+
+async def granted() -> tuple[World, TransferMessage]:
+    world = World()
+    await world.funded()
+    return world, await world.granted()
+
+
+def most(world: World, chain: Domain, items: int) -> None:
+    """This chain's batches hold so many items."""
+    config = world.desk.config
+    changed: dict[Domain, ChainConfig] = {
+        **config.chains,
+        chain: replace(config.chains[chain], batch_items_max=items),
+    }
+    world.desk.config = replace(config, chains=changed)
+
+
+SHAPES: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "a chain that is none of this guard's": (
+        {"destination": Domain.TON}, "destination", "6", "it is no chain of this guard",
+    ),
+    "a bridge that is not in use": (
+        {"bridge": STRANGE}, "bridge", "07" * 32, "it is no bridge in use on bnb",
+    ),
+    "nothing": ({"items": ()}, "items", "0", "give 1 to 400 items"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_request__that_can_never_be_signed__names_field_value_and_remedy(name: str) -> None:
+    changes, field, value, remedy = SHAPES[name]
+    world, message = await granted()
+    with pytest.raises(InvalidMessage) as refused:
+        await sign_release(world.desk, replace(world.request([message]), **changes))
+    assert refused.value.code == "SIGN_REQUEST_INVALID"
+    assert refused.value.metadata == {"field": field, "value": value}
+    assert refused.value.message.startswith(f"{field}: ")
+    assert refused.value.message.endswith(f" is not valid; {remedy}")
+
+
+async def test_request__of_as_many_items_as_a_batch_holds__is_looked_at_one_more_is_not() -> None:
+    world, message = await granted()
+    request = world.request([message])
+    most(world, Domain.BNB, 1)
+    assert (await sign_release(world.desk, request)).signature
+    two = replace(request, items=(*request.items, PermitItem(id_of(message), Action.CANCEL)))
+    with pytest.raises(InvalidMessage, match="give 1 to 1 items"):
+        await sign_release(world.desk, two)
+    most(world, Domain.BNB, 2)
+    with pytest.raises(InvalidMessage, match="name every transfer once") as refused:
+        await sign_release(world.desk, two)
+    assert refused.value.metadata == {"field": "items", "value": "2"}
+
+
+async def kept(world: World, digest: bytes) -> tuple[Permit | None, int]:
+    """The permit of this digest, and how long the journal is."""
+    async with world.store.read() as books:
+        return await books.permit(digest), (await books.journal_head()).sequence
+
+
+async def test_signature__before_it_leaves__is_kept_with_everything_it_is_good_for() -> None:
+    """INV-07: a reservation is voided only after every deadline, so each one is remembered."""
+    world, message = await granted()
+    request = world.request([message])
+    answer = await sign_release(world.desk, request)
+    permit, length = await kept(world, answer.digest)
+    assert permit == Permit(
+        digest=answer.digest,
+        destination=Domain.BNB,
+        epoch=1,
+        deadline=request.deadline,
+        items=(PermitItem(id_of(message), Action.RELEASE),),
+        signature=answer.signature,
+        signer=GUARDS[0].identity,
+        at_ms=world.clock.unix_ms(),
+    )
+    assert answer.signer == GUARDS[0].identity
+    async with world.store.read() as books:
+        (last,) = await books.journal_after(length - 1, 10)
+    assert last.lines == (permit_line(permit),)
+    assert last.at_ms == permit.at_ms
+
+
+async def test_signature__asked_for_again__is_the_same_and_is_written_once() -> None:
+    world, message = await granted()
+    request = world.request([message])
+    first = await sign_release(world.desk, request)
+    before = await kept(world, first.digest)
+    await world.clock.advance(5)
+    assert await sign_release(world.desk, request) == first
+    assert await kept(world, first.digest) == before
+
+
+REFUSED: dict[str, tuple[Action, str, dict[str, str]]] = {
+    "cancelled by nobody": (Action.CANCEL, Reason.NOT_CANCELLABLE, {"kind": "ISSUE"}),
+    "held": (Action.RELEASE, Reason.NOT_GRANTED, {"standing": "HELD"}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_item__this_guard_does_not_grant__is_refused_in_its_own_words(name: str) -> None:
+    action, reason, detail = REFUSED[name]
+    world = World()
+    await world.funded()
+    order = world.order(3 if action is Action.RELEASE else 2, SHARE)
+    await world.review(order)
+    request = world.request([order.message], action=action)
+    answer = await sign_release(world.desk, request)
+    assert not answer.signature
+    (ruling,) = answer.refusals
+    assert (ruling.transfer_id, ruling.reason) == (id_of(order.message), reason)
+    assert detail.items() <= ruling.detail.items()
+    if action is Action.CANCEL:
+        assert "VOID" in ruling.detail["remedy"]
+
+
+async def test_request__of_a_transfer_nobody_claimed__is_refused_unread() -> None:
+    world, message = await granted()
+    stranger = replace(message, amount=Shares(message.amount + 1))
+    request: SignRequest = world.request([message, stranger])
+    answer = await sign_release(world.desk, request)
+    assert [one.transfer_id for one in answer.refusals] == [id_of(stranger)]
+    assert answer.refusals[0].reason == Reason.NOT_GRANTED
