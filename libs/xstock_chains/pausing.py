@@ -24,8 +24,8 @@ T = TypeVar("T")
 OpenOffice = Callable[..., Opened[ChainOffice]]
 NODE_SECONDS: Final = 8.0
 _LOOK_AGAIN_SECONDS: Final = 0.5
-_OTHER_KEY_CODES: Final = ("KEY_MAY_NOT", "PAUSE_COOLDOWN")
-"""Refusals of a key, after which the next key is tried."""
+_OTHER_KEY_CODES: Final = ("KEY_MAY_NOT", "PAUSE_COOLDOWN", "KEY_INVALID", "KEY_UNREADABLE")
+"""What is wrong with a key alone: the next key is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,8 @@ class _Nodes:
             found.silent[host] = str(error)
         except TimeoutError:
             found.silent[host] = f"no answer within {NODE_SECONDS:g} s"
+        except Exception as error:  # noqa: BLE001 - a node's garbage must not keep chains open
+            found.silent[host] = _garbage(error)
         else:
             if url not in self.refused:
                 found.silent.pop(host, None)
@@ -162,6 +164,9 @@ class _Nodes:
                 self.refused.add(url)
                 if getattr(error, "code", "") not in _OTHER_KEY_CODES:
                     return
+            except Exception as error:  # noqa: BLE001 - as above: the next node is asked
+                found.silent[host] = _garbage(error)
+                return
             else:
                 found.acts.extend(act for act in acts if act.tx)
                 found.silent.pop(host, None)
@@ -182,6 +187,11 @@ class _Nodes:
             return await ask(opened.port)
         finally:
             await opened.aclose()
+
+
+def _garbage(error: Exception) -> str:
+    """The kind alone: a text made of a node's answer is the node's."""
+    return f"answered what cannot be read ({type(error).__name__})"
 
 
 def host_of(url: str) -> str:

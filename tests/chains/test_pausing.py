@@ -32,9 +32,12 @@ class Office:
     real: FakeOffice
     lie: bool | None = None
     swallows: bool = False
+    garbage: bool = False
 
     async def pause_states(self) -> Sequence[PauseState]:
         """The truth, or one sentence of its own."""
+        if self.garbage:
+            raise KeyError("result")
         if self.lie is None:
             return await self.real.pause_states()
         return [PauseState(None, self.lie)]
@@ -57,6 +60,7 @@ class Stage:
     providers: Providers = field(default_factory=Providers)
     lies: dict[int, bool] = field(default_factory=dict)
     swallowing: set[int] = field(default_factory=set)
+    garbling: set[int] = field(default_factory=set)
 
     @property
     def urls(self) -> list[str]:
@@ -83,6 +87,7 @@ class Stage:
         number = self.urls.index(url)
         office = FakeOffice(self.providers.nodes[number], self.providers.clock, key_file)
         shown = Office(office, self.lies.get(number), number in self.swallowing)
+        shown.garbage = number in self.garbling
         return Opened[ChainOffice](shown)
 
     def order(self, *who: str, assets: Sequence[AssetId] | None = None) -> PauseOrder:
@@ -190,6 +195,17 @@ async def test_pause_chain__first_node_swallows_transactions__the_next_one_does_
     found = await stage.pause("agent")
     assert found.paused
     assert await stage.is_paused()
+
+
+async def test_pause_chain__a_node_answers_garbage__costs_nothing_but_its_own_word(
+    stage: Stage,
+) -> None:
+    """What an adapter did not foresee may not end the command for this chain or for others."""
+    stage.garbling.add(0)
+    found = await stage.pause("agent")
+    assert found.paused
+    assert await stage.is_paused()
+    assert "KeyError" in found.silent["node-0:1"]
 
 
 async def test_pause_chain__key_has_used_its_pause__the_next_key_is_tried(stage: Stage) -> None:
