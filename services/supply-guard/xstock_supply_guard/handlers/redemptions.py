@@ -61,7 +61,7 @@ async def book_paid(
         await unit.add_redemptions(records)
     entries = [entry_of_redemption_paid(burns[one].message) for one in fresh if one in burns]
     await _post(unit, asset, entries)
-    return [line("redemption", id=one, state="PAID", asset=asset, paper=digest) for one in fresh]
+    return [line("redemption", id=one, state="PAID", asset=asset, digest=digest) for one in fresh]
 
 
 def _redeems(burn: BurnFinal, asset: AssetId) -> bool:
