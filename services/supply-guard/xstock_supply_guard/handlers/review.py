@@ -13,7 +13,6 @@ from types import MappingProxyType
 from xstock_core.bucket import BucketKey
 from xstock_core.ids import Address32, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.invariants import InvariantId, InvariantViolation
-from xstock_core.ledger import Balances
 from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import BurnFinal
 from xstock_core.policy import POLICIES, Decision, Policy, bucket_keys, decide
@@ -55,7 +54,7 @@ from xstock_supply_guard.handlers.screening import (
     screen,
     settle_screening,
 )
-from xstock_supply_guard.handlers.standing import asset_drift, asset_windows, by_asset
+from xstock_supply_guard.handlers.standing import Seen, asset_drift, asset_windows, by_asset
 from xstock_supply_guard.model import (
     Alarm,
     AttestationRecord,
@@ -63,6 +62,7 @@ from xstock_supply_guard.model import (
     ClaimRecord,
     Executed,
     IssueRecord,
+    Limits,
     OrderPaper,
     OrderState,
     Outcome,
@@ -287,18 +287,19 @@ async def _context(
 ) -> Context:
     assets = {claim.message.asset for claim in claims}
     keys = {key for claim in claims for key in bucket_keys(claim)}
-    balances = await unit.balances(assets)
-    views = await asset_views(desk, unit, assets, balances, _issuers(desk, claims))
+    limits = await limits_in_force(desk, unit, assets)
+    seen = Seen(await unit.balances(assets), await unit.readings(assets), limits)
+    views = await asset_views(desk, unit, assets, seen, _issuers(desk, claims))
     executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
     executed |= await _closed_ahead(unit, claims, views)
     halts = await unit.halts()
     limits = await limits_in_force(desk, unit, assets)
     buckets = await buckets_in_force(unit, limits, keys, desk.now)
     queues = await _queues(desk, unit, keys, len(claims)) if buckets else {}
-    paused, until = pauses_in_force(await unit.pauses(desk.now), await unit.readings(assets))
+    paused, until = pauses_in_force(await unit.pauses(desk.now), seen.readings)
     return Context(
         now=desk.now,
-        balances=balances,
+        balances=seen.balances,
         assets=views,
         routes=desk.config.routes,
         buckets=buckets,
@@ -376,7 +377,7 @@ async def asset_views(
     desk: Desk,
     unit: GuardReads,
     assets: set[AssetId],
-    balances: Balances,
+    seen: Seen,
     issuers: Mapping[AssetId, Address32] = MappingProxyType({}),
 ) -> dict[AssetId, AssetView]:
     """What the policies may know of each registered asset.
@@ -386,28 +387,29 @@ async def asset_views(
     attested = await unit.attestations(assets)
     sequences = await unit.reserved_through(list(issuers))
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
-    readings = await unit.readings(assets)
-    shown = by_asset(readings)
+    shown = by_asset(seen.readings)
     actions = await unit.corporate_actions(assets)
-    limits = await limits_in_force(desk, unit, assets)
-    outdated = _outdated(attested, readings)
+    outdated = _outdated(attested, seen.readings)
     longest = desk.config.policy.attestation_age_seconds_max
     views = {}
     for asset in assets & desk.config.assets.keys():
         record = attested.get(asset)
         said = record.attestation if record else None
         issuer = issuers.get(asset)
+        limits = seen.limits.get(asset, Limits())
         views[asset] = AssetView(
             attestation=said,
             attestation_age_max=_NEVER_FRESH if asset in outdated else longest,
             margin_bps=desk.config.policy.margin_bps,
             drift=asset_drift(desk, asset, adrift, shown.get(asset, ())),
-            opened=openness(desk.config.assets[asset].decimals, balances, readings, asset),
+            opened=openness(
+                desk.config.assets[asset].decimals, seen.balances, seen.readings, asset
+            ),
             issuance=IssueSequence(sequences.get(asset, 0), issuer) if issuer else None,
             forbidden_recipients=desk.config.assets[asset].forbidden_recipients,
             windows=asset_windows(desk, asset, actions.get(asset, ()), shown.get(asset, ()), said),
-            delays=limits[asset].delays,
-            manual_from=limits[asset].manual_from,
+            delays=limits.delays,
+            manual_from=limits.manual_from,
         )
     return views
 
@@ -471,9 +473,7 @@ async def _save(
 
 def _order_lines(page: _Page, given: Sequence[Ruling]) -> list[str]:
     """The papers of the orders that were granted: a rebuilt guard hands them in again."""
-    orders = [
-        page.claims[one.transfer_id].order for one in given if one.outcome is Outcome.GRANTED
-    ]
+    orders = [page.claims[one.transfer_id].order for one in given if one.outcome is Outcome.GRANTED]
     return [order_paper_line(order) for order in orders if order is not None]
 
 

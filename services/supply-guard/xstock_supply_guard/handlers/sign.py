@@ -29,6 +29,7 @@ from xstock_supply_guard.handlers.pausing import pauses_in_force
 from xstock_supply_guard.handlers.proposals import reviewed
 from xstock_supply_guard.handlers.review import asset_views, ruling_of
 from xstock_supply_guard.handlers.screening import Screening, screen, settle_screening
+from xstock_supply_guard.handlers.standing import Seen
 from xstock_supply_guard.model import (
     ClaimRecord,
     Origin,
@@ -234,12 +235,12 @@ async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Sc
     messages = {key: record.message for key, record in records.items()}
     assets: set[AssetId] = {message.asset for message in messages.values()}
     done = await unit.executions([key_of(message) for message in messages.values()])
-    paused, until = pauses_in_force(await unit.pauses(desk.now), await unit.readings(assets))
-    balances = await unit.balances(assets)
+    seen = Seen(await unit.balances(assets), await unit.readings(assets))
+    paused, until = pauses_in_force(await unit.pauses(desk.now), seen.readings)
     return Context(
         now=desk.now,
-        balances=balances,
-        assets=await asset_views(desk, unit, assets, balances),
+        balances=seen.balances,
+        assets=await asset_views(desk, unit, assets, seen),
         routes=desk.config.routes,
         halted=scopes(await unit.halts()),
         paused=paused,

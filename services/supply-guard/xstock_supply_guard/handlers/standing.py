@@ -6,20 +6,31 @@ is not the same as fine.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from xstock_core.cap import Attestation
 from xstock_core.corporate import WINDOW_SECONDS, Announced, windows_of
 from xstock_core.ids import AssetId, Domain
+from xstock_core.ledger import Balances
 from xstock_core.review import Window
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words, excess
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.papers import signed_by_issuer
-from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction
+from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Limits
 from xstock_supply_guard.ports import GuardUnit
 
 EVENT_CHARACTERS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at the books found about a page's assets; `limits` are a review's alone."""
+
+    balances: Balances
+    readings: Sequence[BelievedSupply]
+    limits: Mapping[AssetId, Limits] = field(default_factory=dict)
 
 
 async def submit_corporate_action(desk: Desk, action: CorporateAction) -> CorporateAction:
