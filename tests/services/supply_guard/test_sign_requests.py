@@ -5,16 +5,25 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_burn, a_message
 from tests.services.supply_guard.world import GUARDS, SHARE, World, id_of
 from xstock_core.amount import Shares
-from xstock_core.ids import Address32, Domain
+from xstock_core.ids import Address32, Domain, TransferId
 from xstock_core.message import TransferMessage
 from xstock_core.refusal import Reason
-from xstock_core.release import Action
+from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.lines import permit_line
-from xstock_supply_guard.handlers.sign import sign_release
-from xstock_supply_guard.model import ChainConfig, Permit, PermitItem, SignRequest
+from xstock_supply_guard.handlers.sign import _batch, _burn_times, sign_release
+from xstock_supply_guard.model import (
+    ChainConfig,
+    ClaimRecord,
+    Outcome,
+    Permit,
+    PermitItem,
+    Ruling,
+    SignRequest,
+)
 
 STRANGE = Address32(b"\7" * 32)
 
@@ -141,3 +150,44 @@ async def test_request__of_a_transfer_nobody_claimed__is_refused_unread() -> Non
     answer = await sign_release(world.desk, request)
     assert [one.transfer_id for one in answer.refusals] == [id_of(stranger)]
     assert answer.refusals[0].reason == Reason.NOT_GRANTED
+
+
+# --- where nonces are hashes, the second of the burn is part of what is signed --------------------
+
+HASHED = a_message(source=Domain.SOLANA, source_bridge=b"\5" * 32, refund_address=b"\6" * 32)
+COUNTED = a_message()
+
+
+def records() -> dict[TransferId, ClaimRecord]:
+    return {
+        id_of(message): ClaimRecord(message, Ruling(id_of(message), Outcome.GRANTED), 0)
+        for message in (HASHED, COUNTED)
+    }
+
+
+async def test_batch__with_a_hashed_nonce__carries_the_second_of_its_burns_final_block() -> None:
+    world, burn = World(), a_burn(HASHED)
+    async with world.store.write() as unit:
+        await unit.add_observations([burn, a_burn(COUNTED)])
+    async with world.store.read() as books:
+        times = await _burn_times(books, records())
+        assert await _burn_times(books, {id_of(COUNTED): records()[id_of(COUNTED)]}) == {}
+    assert times == {id_of(HASHED): burn.place.block.time}
+    items = tuple(PermitItem(id_of(message), Action.RELEASE) for message in (HASHED, COUNTED))
+    request = SignRequest(Domain.BNB, STRANGE, 4, 77, items, terms=b"terms")
+    signed = [item_of(HASHED, burned_at=burn.place.block.time), item_of(COUNTED)]
+    assert _batch(request, records(), times) == ReleaseBatch(
+        Domain.BNB, STRANGE, 4, 77, sorted_items(signed), b"terms"
+    )
+    unknown = [item_of(HASHED, burned_at=0), item_of(COUNTED)]
+    assert _batch(request, records(), {}).items == sorted_items(unknown)
+
+
+async def test_epoch__of_a_destination__is_asked_once_and_again_after_a_mismatch() -> None:
+    world, message = await granted()
+    request = world.request([message])
+    assert (await sign_release(world.desk, request)).signature
+    assert world.desk.live.epochs[Domain.BNB] == 1
+    answer = await sign_release(world.desk, replace(request, epoch=2))
+    assert [one.reason for one in answer.refusals] == [Reason.EPOCH_UNKNOWN]
+    assert Domain.BNB not in world.desk.live.epochs
