@@ -84,7 +84,7 @@ class GuardSettings(ServiceSettings):
         default=5.0, gt=0, le=600, description="how often every chain's supply is read"
     )
     watch_seconds: float = Field(
-        default=30.0, gt=0, le=600, description="how often every chain's roles and code are checked"
+        default=60.0, gt=0, le=600, description="how often every chain's roles and code are checked"
     )
     review_wait_seconds: float = Field(
         default=1.0, ge=0, le=10, description="how long a review waits for a burn to be scanned"
