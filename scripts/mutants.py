@@ -58,7 +58,6 @@ ROOMS = (
         (
             "tests/services/supply_guard",
             "--ignore=tests/services/supply_guard/test_servers.py",
-            "--ignore=tests/services/supply_guard/test_loops.py",
         ),
     ),
 )
