@@ -33,6 +33,7 @@ from xstock_core.release import Action
 from xstock_core.review import Delay, Scope
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard import wire_people
+from xstock_supply_guard.handlers.alarms import settle_alarms
 from xstock_supply_guard.handlers.denials import Denials, tell_denials
 from xstock_supply_guard.handlers.halting import halt, resume
 from xstock_supply_guard.handlers.limits import limits_text
@@ -799,6 +800,25 @@ class TestAlarms:
         for _ in range(5):
             denials.note("old-admin", "/x/Resume", world.clock.unix_ms())
         assert await tell_denials(world.desk, denials) == ("old-admin",)
+
+    async def test_alarm__of_what_ends_by_time__calms_by_itself(self, store: GuardStore) -> None:
+        world = World(store=store)
+        await world.funded()
+        claim = await final_burn(world)
+        await paused(world, seconds=60)
+        await proposed(world, ProposalKind.CANCEL, id_of(claim.message))
+        await submit_corporate_action(world.desk, announcement(world))
+        denials = Denials()
+        for _ in range(5):
+            denials.note("old-admin", "/x/Resume", world.clock.unix_ms())
+        await tell_denials(world.desk, denials)
+        assert await settle_alarms(world.desk) == ()
+        over = []
+        for seconds in (60, 540, PROPOSAL_SECONDS):
+            await world.clock.advance(seconds)
+            over.append(sorted(one.code for one in await settle_alarms(world.desk)))
+        assert over == [["PAUSED"], ["DENIED"], ["CORPORATE_ACTION", "PROPOSED"]]
+        assert await settle_alarms(world.desk) == ()
 
     async def test_alarm__the_same_thing__is_told_once_until_it_is_over(
         self, store: GuardStore

@@ -16,6 +16,7 @@ from xstock_runtime.grpc_server import caller_identity, caller_roles
 from xstock_runtime.logging import get_logger
 from xstock_supply_guard import wire_people as wire
 from xstock_supply_guard.handlers import pausing, proposals, standing
+from xstock_supply_guard.handlers.alarms import settle_alarms
 from xstock_supply_guard.handlers.denials import Denials, tell_denials
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.proposals import Person
@@ -161,7 +162,7 @@ def _chain(desk: Desk, number: int) -> Domain | None:
 
 
 class DenialWatch:
-    """Counts denied calls as they happen, and tells of those who keep trying."""
+    """Counts denied calls as they happen, tells of those who keep trying, calms what is over."""
 
     def __init__(self, desk: Desk, metrics: GuardMetrics, clock: Clock) -> None:
         self._desk = desk
@@ -182,9 +183,10 @@ class DenialWatch:
             await self._clock.sleep(_TELL_SECONDS)
 
     async def step(self) -> tuple[str, ...]:
-        """Tell of those who are due; what cannot be told now is told next time."""
+        """Tell of those who are due, calm what is over; what fails now is done next time."""
         try:
             told = await tell_denials(self._desk, self._denials)
+            await settle_alarms(self._desk)
         except Transient as error:
             _log.warning("denials_untold", code=error.code, error=error.message)
             return ()

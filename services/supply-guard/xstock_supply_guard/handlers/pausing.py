@@ -17,6 +17,8 @@ from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import Alarm, BelievedSupply, Pause
 
 PAUSE_SECONDS_MAX = 86_400
+PAUSED = "PAUSED"
+"""The alarm of a pause."""
 
 
 async def pause(
@@ -45,7 +47,7 @@ async def pause(
         await unit.add_pause(begun)
         await unit.journal([_line(begun)], now_ms)
         detail = f"{by} paused until {until}: {reason}"
-        await unit.alarm([Alarm("PAUSED", scope_text(scope), detail, pause_id)], now_ms)
+        await unit.alarm([Alarm(PAUSED, scope_text(scope), detail, pause_id)], now_ms)
     return begun
 
 

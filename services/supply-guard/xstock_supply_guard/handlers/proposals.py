@@ -20,12 +20,14 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words
 from xstock_supply_guard.handlers.limits import parse_limits, refit
 from xstock_supply_guard.handlers.lines import line
-from xstock_supply_guard.handlers.pausing import scope_of, scope_text
+from xstock_supply_guard.handlers.pausing import PAUSED, scope_of, scope_text
 from xstock_supply_guard.handlers.post import supply_steps
 from xstock_supply_guard.model import Alarm, Outcome, Posted, Proposal, ProposalKind
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 APPROVER = "approver"
+PROPOSED = "PROPOSED"
+"""The alarm of a proposal that waits."""
 PROPOSAL_SECONDS = 86_400
 LISTED_SECONDS = 30 * 86_400
 LISTED_MAX = 1_000
@@ -107,7 +109,7 @@ async def propose(
             made = await _agree(unit, made, person, reason, now_ms, lines)
         await unit.journal(lines, now_ms)
         detail = f"{person.identity} proposes {kind.value}: {reason}"
-        await unit.alarm([Alarm("PROPOSED", "all", detail, proposal_id)], now_ms)
+        await unit.alarm([Alarm(PROPOSED, "all", detail, proposal_id)], now_ms)
     return made
 
 
@@ -136,7 +138,7 @@ async def approve(desk: Desk, person: Person, *, proposal_id: str, reason: str) 
             execute = _EXECUTES.get(found.kind)
             if execute is not None:
                 await execute(desk, unit, found, now_ms)
-            await unit.calm("PROPOSED", ["all"], found.id)
+            await unit.calm(PROPOSED, ["all"], found.id)
         await unit.journal(lines, now_ms)
     return found
 
@@ -308,7 +310,7 @@ async def _lift(desk: Desk, unit: GuardUnit, proposal: Proposal, now_ms: int) ->
     pause = await unit.pause(pause_id)
     await unit.lift_pause(pause_id, now_ms)
     if pause is not None:
-        await unit.calm("PAUSED", [scope_text(scope_of(pause))], pause_id)
+        await unit.calm(PAUSED, [scope_text(scope_of(pause))], pause_id)
 
 
 Execute = Callable[[Desk, GuardUnit, Proposal, int], Awaitable[None]]

@@ -22,6 +22,8 @@ from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Li
 from xstock_supply_guard.ports import GuardUnit
 
 EVENT_CHARACTERS_MAX = 64
+ANNOUNCED = "CORPORATE_ACTION"
+"""The alarm of an announcement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def _alarm(action: CorporateAction) -> Alarm:
     what = "is cancelled" if action.cancelled else f"activates at {action.activates_at}"
     detail = f"event {action.event_id} version {action.version} {what}"
     about = f"{action.event_id}/{action.version}"
-    return Alarm("CORPORATE_ACTION", f"asset/{action.asset.hex()}", detail, about)
+    return Alarm(ANNOUNCED, f"asset/{action.asset.hex()}", detail, about)
 
 
 def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
