@@ -61,6 +61,7 @@ _USAGE_REASONS: Final = (
     "RESUME_TOKEN_EXPIRED",
     "RESUME_FILTER_MISMATCH",
     "HALT_UNKNOWN",
+    "CANCEL_REQUEST_INVALID",
 )
 
 
@@ -88,6 +89,7 @@ REASON_EXITS: Final[Mapping[str, Exit]] = {
     "DEADLINE_TOO_LONG": Exit.FAILED,
     "INTERNAL": Exit.UNKNOWN,
     "TRANSFER_NOT_FOUND": Exit.FAILED,
+    "ORPHAN_NOT_FOUND": Exit.FAILED,
 }
 """Reason of a google.rpc ErrorInfo (or of a guard's verdict) -> exit code."""
 
