@@ -7,14 +7,21 @@ import pytest
 
 from tests.builders import a_burn, a_message
 from tests.services.supply_guard.world import GUARDS, SHARE, World, id_of
+from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, TransferId
 from xstock_core.message import TransferMessage
-from xstock_core.refusal import Reason
+from xstock_core.refusal import Reason, refuse
 from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
+from xstock_core.signing import Grant
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.lines import permit_line
-from xstock_supply_guard.handlers.sign import _batch, _burn_times, sign_release
+from xstock_supply_guard.handlers.sign import (
+    _batch,
+    _burn_times,
+    _signing_desk,
+    sign_release,
+)
 from xstock_supply_guard.model import (
     ChainConfig,
     ClaimRecord,
@@ -22,6 +29,7 @@ from xstock_supply_guard.model import (
     Permit,
     PermitItem,
     Ruling,
+    Scan,
     SignRequest,
 )
 
@@ -191,3 +199,41 @@ async def test_epoch__of_a_destination__is_asked_once_and_again_after_a_mismatch
     answer = await sign_release(world.desk, replace(request, epoch=2))
     assert [one.reason for one in answer.refusals] == [Reason.EPOCH_UNKNOWN]
     assert Domain.BNB not in world.desk.live.epochs
+
+
+def test_desk__of_a_request__holds_what_was_granted_and_who_may_cancel_nothing_else() -> None:
+    """INV-08: a held claim is not there to be released, a refused cancel not to be cancelled."""
+    world, known = World(), records()
+    held = a_message(counter=2)
+    known[id_of(held)] = ClaimRecord(held, Ruling(id_of(held), Outcome.HELD), 0)
+    request = world.request([COUNTED])
+    standings = {id_of(HASHED): None, id_of(held): refuse(Reason.NOT_CANCELLABLE)}
+    room = _signing_desk(world.desk, request, known, {id_of(HASHED): 9}, None, standings)
+    assert dict(room.grants) == {
+        item_of(HASHED, burned_at=9): Grant(id_of(HASHED), HASHED, burned_at=9),
+        item_of(COUNTED): Grant(id_of(COUNTED), COUNTED),
+        item_of(HASHED, Action.CANCEL, 9): Grant(id_of(HASHED), HASHED, burned_at=9),
+    }
+    assert (room.final_time, room.epoch) == (None, None)
+    assert room.bridges == world.desk.config.chains[Domain.BNB].bridge_on
+    assert room.enabled is (not world.desk.missing())
+    unread = _signing_desk(world.desk, request, known, {}, Scan(Domain.BNB, Cursor(Domain.BNB)), {})
+    assert unread.final_time is None
+    assert [item.action for item in unread.grants] == [Action.RELEASE, Action.RELEASE]
+
+
+async def test_batch__with_one_item_that_stands_in_the_way__names_that_item_alone() -> None:
+    world, first = await granted()
+    tx = world.burn()
+    world.mine()
+    await world.scan()
+    claim = world.claim(tx)
+    await world.review(claim)
+    await world.release([claim.message])
+    world.mine()
+    await world.scan()
+    answer = await world.sign(first, claim.message)
+    assert not answer.signature
+    assert [(one.transfer_id, one.reason) for one in answer.refusals] == [
+        (id_of(claim.message), Reason.ALREADY_EXECUTED)
+    ]
