@@ -152,3 +152,18 @@ async def test_orphan_burn__booked_and_told_once__halts_nothing() -> None:
         told = [raised.alarm for raised in await books.alarms()]
     assert [alarm.code for alarm in told] == ["ORPHAN_BURN"]
     assert await world.halts() == []
+
+
+async def test_supply__below_the_ledger__is_told_once_per_asset_and_halts_nothing() -> None:
+    """INV-16: a holder who burned outside the bridge endangers nobody; a person is told."""
+    world = await funded()
+    chain = world.chains[Domain.ETHEREUM]
+    chain.mint_outside(ASSET, HOLDER, -SHARE * 10**10)
+    for _ in range(4):
+        chain.mine(4)
+        await world.scan()
+        await world.audit(Domain.ETHEREUM)
+    async with world.store.read() as books:
+        told = [raised.alarm for raised in await books.alarms()]
+    assert [(one.code, one.about) for one in told] == [("SUPPLY_BELOW_LEDGER", "chain/1")]
+    assert await world.halts() == []

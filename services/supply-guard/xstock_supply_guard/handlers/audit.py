@@ -125,18 +125,24 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
 
 async def _tell_below(unit: GuardUnit, believed: Sequence[BelievedSupply], now_ms: int) -> None:
     """INV-16: less than the ledger endangers nobody; a person is told once, until it fits again."""
-    short = {
-        f"chain/{int(one.chain)}": f"{-excess(one)} units of {one.supply.asset.hex()} below the "
-        f"ledger at block {one.block.number}"
+    if not believed:
+        return
+    place = f"chain/{int(believed[0].chain)}"
+    alarms = [
+        Alarm(
+            BELOW,
+            f"asset/{one.supply.asset.hex()}",
+            f"{-excess(one)} units below the ledger on {place} at block {one.block.number}",
+            place,
+        )
         for one in believed
         if excess(one) < 0
-    }
-    alarms = [Alarm(BELOW, scope, detail) for scope, detail in short.items()]
+    ]
     if alarms:
         await unit.alarm(alarms, now_ms)
-    fits = {f"chain/{int(one.chain)}" for one in believed} - short.keys()
+    fits = sorted(f"asset/{one.supply.asset.hex()}" for one in believed if excess(one) >= 0)
     if fits:
-        await unit.calm(BELOW, sorted(fits))
+        await unit.calm(BELOW, fits, place)
 
 
 async def _above(
