@@ -24,8 +24,8 @@ DUE_BY_ISSUE = {
     "six chains, thirty routes": (
         "F09 F15 F16 F17 F18 F24 F25 F26 F27 F34 F35 F39 F40 F41 F44 F45 F50 F58 F80 F88"
     ),
+    "the supply-guard, complete": ("F01-F13 F46-F58 F66-F72 F77-F79 F82-F85 F91 F92"),
 }
-DUE = frozenset(fault for ids in DUE_BY_ISSUE.values() for fault in ids.split())
 
 
 def named_in(docstring: str) -> set[str]:
@@ -34,6 +34,9 @@ def named_in(docstring: str) -> set[str]:
     for first, last in FAULT_RANGE.findall(docstring):
         names |= {f"F{number:02}" for number in range(int(first), int(last) + 1)}
     return names
+
+
+DUE = frozenset().union(*map(named_in, DUE_BY_ISSUE.values()))
 
 
 def attackers_by_fault(modules: dict[str, ast.Module]) -> dict[str, list[str]]:
