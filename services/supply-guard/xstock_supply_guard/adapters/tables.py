@@ -359,6 +359,7 @@ TABLES = (
     EvidenceRow,
 )
 
+
 class ProposalRow(GuardTable, table=True):
     """What somebody proposed; executed at most once."""
 

@@ -41,9 +41,7 @@ METHODS: Mapping[str, frozenset[str]] = {
     f"{_GUARD}SignRelease": frozenset({"relayer"}),
     f"{_GUARD}SubmitAttestation": frozenset({"custodian", "agent", "operator"}),
     f"{_GUARD}SubmitRejection": frozenset({"custodian"}),
-    f"{_GUARD}ListRedemptions": frozenset(
-        {"custodian", "operator", "gateway", "agent", "auditor"}
-    ),
+    f"{_GUARD}ListRedemptions": frozenset({"custodian", "operator", "gateway", "agent", "auditor"}),
     f"{_GUARD}SignOpening": frozenset({"operator"}),
     f"{_GUARD}SubmitOpening": frozenset({"operator"}),
     f"{_GUARD}GetLedger": frozenset({ANYONE}),

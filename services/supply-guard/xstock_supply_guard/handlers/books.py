@@ -95,9 +95,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
                 last_order_number=orders.get(asset, 0),
                 opening=opened.get(asset),
                 open=bool(
-                    openness(
-                        desk.config.assets[asset].decimals, balances, readings.values(), asset
-                    )
+                    openness(desk.config.assets[asset].decimals, balances, readings.values(), asset)
                 ),
             )
         )

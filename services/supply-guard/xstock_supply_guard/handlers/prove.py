@@ -30,9 +30,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.model import BelievedSupply, JournalHead, LedgerAt
 from xstock_supply_guard.ports import GuardReads
 
-DECIDED_KINDS = frozenset(
-    {EntryKind.ISSUE_VOID, EntryKind.REDEEM_PAID, EntryKind.ORPHAN_WRITE_OFF}
-)
+DECIDED_KINDS = frozenset({EntryKind.ISSUE_VOID, EntryKind.REDEEM_PAID, EntryKind.ORPHAN_WRITE_OFF})
 """Entries that need a decision or a paper besides the chains."""
 CHAIN_KINDS = frozenset(EntryKind) - DECIDED_KINDS - {EntryKind.ISSUE_RESERVE}
 HASH_PAGE = 20_000
