@@ -123,7 +123,7 @@ async def _handlers(
         guards=GrpcGuards(await _guard_channels(registry, settings, stack)),
         ask=ask,
         build=BuildHandler(registry, store, desks, clock, redemptions_open=custody_pays(registry)),
-        cancel=CancelHandler(ask, GrpcReturns(relayer), clock),
+        cancel=CancelHandler(ask, GrpcReturns(relayer), clock, registry.deployment_id),
         follow=FollowHandler(
             store,
             tokens,

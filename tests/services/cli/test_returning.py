@@ -12,12 +12,12 @@ from tests.services.cli.gateway import FakeGateway, event, serving
 from xstock_cli.__main__ import run_arguments
 from xstock_cli.exits import Exit, UsageProblem
 from xstock_cli.requests import REQUEST_SECONDS, signed_request
+from xstock_core.holder import address_of_key
 from xstock_core.ids import Address32, Domain
 from xstock_core.message import TransferMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.adapters.signatures import signature_valid
-from xstock_supply_guard.handlers.cancelling import address_of_key
 from xstock_wire.v1 import bridge_pb2
 
 SECRET = "11" * 32

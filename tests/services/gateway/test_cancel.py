@@ -1,6 +1,7 @@
 """A holder's way back over the partner API: form here, everything else at relayer and guards."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -9,6 +10,8 @@ from tests.builders import a_refund, id_of
 from tests.services.gateway.facts import final, message_of, said, transfer
 from tests.services.gateway.serving import Serving, details_of, serving
 from tests.services.gateway.world import GatewayWorld, a_registry
+from xstock_core.holder import address_of_key
+from xstock_core.ids import Address32, Domain
 from xstock_core.refusal import Who
 from xstock_gateway.adapters.records import RecordCodec
 from xstock_gateway.bootstrap import custody_pays
@@ -21,6 +24,8 @@ from xstock_wire.papers import CANCEL_REQUEST, PaperKey
 from xstock_wire.v1 import bridge_pb2, papers_pb2
 
 KEY = PaperKey.of_holder(keccak256(b"holder"))
+HOLDER = address_of_key(Domain.ETHEREUM, KEY.public_key) or Address32(b"")
+STRANGER = PaperKey.of_holder(keccak256(b"stranger"))
 REFUND = a_refund(message_of(1))
 
 
@@ -28,20 +33,26 @@ REFUND = a_refund(message_of(1))
 async def api() -> AsyncIterator[Serving]:
     """A served gateway that knows one held transfer."""
     world = GatewayWorld(clock=SystemClock())
-    await world.take(final(1), said(1, 2, "HELD", reason="RATE_LIMITED", who="NOBODY"))
+    await world.take(
+        replace(final(1), sender=HOLDER), said(1, 2, "HELD", reason="RATE_LIMITED", who="NOBODY")
+    )
     async with serving(world) as running:
         yield running
 
 
 def a_request(
-    api: Serving, named: bytes = b"", life: int = 600, kind: str = CANCEL_REQUEST
+    api: Serving,
+    named: bytes = b"",
+    life: int = 600,
+    kind: str = CANCEL_REQUEST,
+    key: PaperKey = KEY,
 ) -> bridge_pb2.CancelTransferRequest:
     """A holder's request as a client sends it."""
     expires = api.world.clock.unix_ms() // 1000 + life
     paper = papers_pb2.CancelRequest(
         transfer_id=named or transfer(1), expires=expires, reason="changed my mind"
     )
-    signed = KEY.sign(kind, "test", paper)
+    signed = key.sign(kind, "test", paper)
     return bridge_pb2.CancelTransferRequest(transfer_id=transfer(1), request=signed)
 
 
@@ -53,6 +64,24 @@ async def test_cancel__holders_request__passed_on_untouched(api: Serving) -> Non
     assert (asked, reason) == (transfer(1), "changed my mind")
     assert paper.paper == request.request.paper
     assert (paper.key_id, paper.signature) == (KEY.key_id, request.request.signature)
+
+
+@pytest.mark.parametrize("forged", ["stranger", "borrowed", "garbage", "bent"])
+async def test_cancel__not_by_the_holder__refused_before_the_relayer_is_asked(
+    api: Serving, forged: str
+) -> None:
+    """A stranger's paper would keep the transfer waiting while the guards look at it."""
+    request = a_request(api, key=STRANGER if forged in ("stranger", "borrowed") else KEY)
+    if forged == "borrowed":
+        request.request.key_id = KEY.key_id
+    elif forged == "garbage":
+        request.request.key_id = "zz"
+    elif forged == "bent":
+        request.request.signature = bytes(65)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await api.stub.CancelTransfer(request)
+    assert details_of(refused.value)["ErrorInfo"]["reason"] == "CANCEL_REQUEST_INVALID"
+    assert api.world.returns.asked == []
 
 
 @pytest.mark.parametrize("wrong", ["named", "late", "eternal", "kind", "unknown"])

@@ -230,7 +230,7 @@ class GatewayWorld:
             self.wakeups,
             self.clock,
         )
-        self.cancel = CancelHandler(self.ask, self.returns, self.clock)
+        self.cancel = CancelHandler(self.ask, self.returns, self.clock, DEPLOYMENT)
         self.build = BuildHandler(self.registry, self.store, self.desks, self.clock)
         self.follow = FollowHandler(
             self.store,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.services.supply_guard.world import ASSET, DEPLOYMENT, HOLDER, SHARE, World, id_of
+from xstock_core.holder import address_of_key
 from xstock_core.ids import EVM_WIDTH_DOMAINS, Address32, Domain
 from xstock_core.message import TransferMessage
 from xstock_core.observation import BlockRef, OrphanBurn, Place, TxRef
@@ -21,7 +22,7 @@ from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers import cancelling
 from xstock_supply_guard.handlers.books import read_books
-from xstock_supply_guard.handlers.cancelling import REQUEST_SECONDS_MAX, address_of_key
+from xstock_supply_guard.handlers.cancelling import REQUEST_SECONDS_MAX
 from xstock_supply_guard.handlers.proposals import Person, approve, propose
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.sign import sign_release

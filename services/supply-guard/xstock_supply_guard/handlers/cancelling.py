@@ -10,7 +10,8 @@ and an approver decide (an executed CANCEL proposal). The burn itself must be bo
 from collections.abc import Mapping
 from dataclasses import replace
 
-from xstock_core.ids import EVM_WIDTH_DOMAINS, Address32, Domain, TransferId
+from xstock_core.holder import address_of_key
+from xstock_core.ids import Domain, TransferId
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal
 from xstock_core.refusal import Disposition, Reason, Refused, refuse
@@ -28,8 +29,6 @@ from xstock_supply_guard.ports import GuardReads
 
 REQUEST_SECONDS_MAX = 7 * 86_400
 """A holder's request may not be signed for longer: a forgotten paper must not cancel for ever."""
-_P = 2**256 - 2**32 - 977
-"""The prime of secp256k1's field, SEC 2 version 2.0, section 2.4.1."""
 
 Standings = Mapping[TransferId, Refused | None]
 """Per transfer that is to be cancelled: None where this guard may sign, else why not."""
@@ -87,7 +86,7 @@ def _check_paper(desk: Desk, paper: CancelPaper, burn: BurnFinal) -> Refused | N
     if burn.message.source is Domain.TON:
         return _refuse("a TON wallet signs no papers: have a CANCEL proposal approved")
     key = _public_key(paper.statement.key_id)
-    holder = address_of_key(burn.message.source, key)
+    holder = address_of_key(burn.message.source, key, keccak256)
     # SECURITY: without this check anybody could take anybody's transfer back.
     if holder is None or holder not in (burn.sender, burn.message.refund_address):
         return _refuse("sign with the key of the burn's sender or refund address")
@@ -119,23 +118,3 @@ def _public_key(key_id: str) -> bytes:
         return bytes.fromhex(key_id)
     except ValueError:
         return b""
-
-
-def address_of_key(chain: Domain, key: bytes) -> Address32 | None:
-    """The address that this public key has on the chain; None where the chain has no such form.
-
-    EVM and Tron: the last 20 bytes of keccak256(x ‖ y) of a secp256k1 key, 33 bytes compressed.
-    Solana: the 32 bytes of an ed25519 key. A TON address is its contract's, not a key's.
-    """
-    if chain is Domain.SOLANA and len(key) == 32:
-        return Address32(key)
-    if chain not in EVM_WIDTH_DOMAINS or len(key) != 33 or key[0] not in (2, 3):
-        return None
-    x = int.from_bytes(key[1:], "big")
-    square = (x**3 + 7) % _P
-    y = pow(square, (_P + 1) // 4, _P)
-    if x >= _P or y * y % _P != square:
-        return None
-    if y % 2 != key[0] % 2:
-        y = _P - y
-    return Address32(bytes(12) + keccak256(key[1:] + y.to_bytes(32, "big"))[12:])
