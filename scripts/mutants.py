@@ -216,7 +216,11 @@ def differences(home: Path, keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
-_PROSE = re.compile(r'f?"([^"]* [^"]*)"')
+_QUOTED = re.compile(r'"([^"]*)"')
+
+
+def _without_sentences(line: str) -> str:
+    return _QUOTED.sub(lambda found: '""' if " " in found[1] else found[0], line)
 
 
 def only_words(diff: str) -> bool:
@@ -224,7 +228,7 @@ def only_words(diff: str) -> bool:
     lines = diff.splitlines()
     before = "".join(line[1:] for line in lines if line.startswith("-"))
     after = "".join(line[1:] for line in lines if line.startswith("+"))
-    same = _PROSE.sub('""', before) == _PROSE.sub('""', after)
+    same = _without_sentences(before) == _without_sentences(after)
     return bool(diff) and before != after and same
 
 

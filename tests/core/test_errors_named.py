@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders import (
     TSLAX,
+    a_bridge,
     a_bucket,
     a_burn,
     a_cancel,
@@ -68,6 +69,7 @@ from xstock_core.observation import (
     observation_id,
 )
 from xstock_core.quorum import agree, check_quorum, check_threshold
+from xstock_core.refund import refund_of
 from xstock_core.release import Action, ReleaseItem, item_of
 from xstock_core.reservation import CancelProof, entry_of_issue_void, post, reserve, void
 from xstock_core.signing import Grant, grants_by_item
@@ -100,6 +102,9 @@ NAMED: dict[str, tuple[Raises, tuple[str, object]]] = {
     ),
     "burn from custody": (
         lambda: make_entry(BURN, TSLAX, CUSTODY, IN_FLIGHT, 1, b"r"), ("entry", "BURN"),
+    ),
+    "refund of an issuance": (
+        lambda: refund_of(an_issue(), a_bridge(Domain.BNB)), ("kind", 2),
     ),
     "issuance of a burn": (lambda: entry_of_issue(a_message()), ("kind", 1)),
     "bucket that refills backwards": (

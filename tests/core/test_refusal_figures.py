@@ -52,6 +52,7 @@ from xstock_core.review import (
     NotApproved,
     NotCancelled,
     NotReached,
+    Rejected,
     Route,
 )
 
@@ -113,6 +114,11 @@ EVIDENCE: dict[str, tuple[Ask, Verdict]] = {
         seen(replace(CANCELLED, cancel=a_cancel(a_message(counter=9))), REFUND_CLAIM),
         refuse(Reason.CANCEL_NOT_FINAL, nonce=BURN.message.nonce.hex()),
     ),
+    "another refund of a rejected redemption": (
+        seen(Rejected(BURN, a_refund(a_message(counter=9))), REFUND_CLAIM),
+        refuse(Reason.CONTENT_MISMATCH, nonce=a_refund(a_message(counter=9)).nonce.hex()),
+    ),
+    "the refund of a rejected redemption": (seen(Rejected(BURN, REFUND), REFUND_CLAIM), GRANTED),
     "another refund": (
         seen(replace(CANCELLED, refund=a_refund(a_message(counter=9))), REFUND_CLAIM),
         refuse(Reason.CONTENT_MISMATCH, nonce=BURN.message.nonce.hex()),

@@ -29,6 +29,8 @@ MUTANTS = script()
     [
         ('refuse("give a limit")', 'refuse("XXgive a limitXX")', True),
         ('refuse("give a limit")', 'refuse("GIVE A LIMIT")', True),
+        ('no("kind", at, "give a limit")', 'no("kind", at, "GIVE A LIMIT")', True),
+        ('no("kind", at, "give a limit")', 'no("KIND", at, "give a limit")', False),
         ('refuse("give a limit")', "refuse(None)", False),
         ('field = "amount"', 'field = "XXamountXX"', False),
         ("if used <= limit:", "if used < limit:", False),
