@@ -103,6 +103,22 @@ async def test_cancel__bad_paper__names_its_field(
         await servicer.CancelTransfer(a_request(lost, **changes), Context())  # type: ignore[arg-type]
 
 
+async def test_cancel__paper_in_another_form__stops_here_and_spoils_no_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A guard takes a paper in its one form only, and would refuse a whole batch for this one."""
+    world = World()
+    (lost,) = await held(world)
+    servicer = a_servicer(world, "gateway", monkeypatch)
+    said = papers_pb2.CancelRequest(transfer_id=lost, expires=2**40)
+    again = papers_pb2.CancelRequest(expires=2**40).SerializeToString()
+    crooked = said.SerializeToString(deterministic=True) + again
+    assert papers_pb2.CancelRequest.FromString(crooked) == said
+    with pytest.raises(InvalidMessage, match=r"request\.paper.*deterministically"):
+        await servicer.CancelTransfer(a_request(lost, paper=crooked), Context())  # type: ignore[arg-type]
+    assert world.disk.transfers[lost].view.phase is Phase.HELD
+
+
 def test_access__only_operators_and_the_gateway_may_ask() -> None:
     table = access(ROLES)
     table.check("gateway", f"{SERVICE}/CancelTransfer")

@@ -75,6 +75,11 @@ def cancel_paper_from_wire(wire: common_pb2.SignedPaper) -> CancelPaper:
             raise
         remedy = "give a serialised CancelRequest"
         raise _invalid("request.paper", f"{len(wire.paper)} bytes", remedy) from error
+    # SECURITY: guards read one form only, and refuse the whole batch for another: one holder's
+    # crooked paper would keep everybody's releases to that chain waiting.
+    if paper.SerializeToString(deterministic=True) != wire.paper:
+        remedy = "serialise the paper deterministically"
+        raise _invalid("request.paper", f"{len(wire.paper)} bytes", remedy)
     signed = SignedOrder(wire.kind, wire.paper, wire.key_id[:66], wire.signature)
     return CancelPaper(transfer_id, paper.expires, signed)
 
