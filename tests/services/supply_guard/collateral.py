@@ -28,6 +28,7 @@ from tests.services.supply_guard.world import (
 from xstock_chains.ports import Cursor
 from xstock_core.ids import Domain, TransferId
 from xstock_core.ledger import CUSTODY, UNPAID_REDEMPTION, exposure
+from xstock_core.refund import refund_of
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
@@ -495,6 +496,23 @@ class TestRedemptions:
         with pytest.raises(InvalidMessage, match="rejected"):
             await pay(world, 2, one)
         assert await state_of(world, one) is RedemptionState.REJECTED
+        assert await out(world) == 100 * SHARE
+
+    async def test_redemption__minted_back_unseen_then_listed_as_paid__the_list_is_refused(
+        self, store: GuardStore
+    ) -> None:
+        """The other guards had custody's rejection and this one had not: paid as well, the same
+        shares would leave the exposure of a redemption that is still open."""
+        world = world_of(store)
+        await funded(world)
+        one = await redeemed(world)
+        await redeemed(world)
+        refund = refund_of(one.message, one.message.source_bridge, keccak256)
+        await world.release([refund])
+        world.mine()
+        await world.scan()
+        with pytest.raises(InvalidMessage, match="minted back"):
+            await pay(world, 2, id_of(one.message))
         assert await out(world) == 100 * SHARE
 
     async def test_redemption__paid_then_rejected__the_rejection_is_refused(

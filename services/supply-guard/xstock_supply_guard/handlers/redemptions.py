@@ -14,6 +14,7 @@ from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import (
     Alarm,
@@ -49,10 +50,13 @@ async def book_paid(
         return []
     closed = await unit.redemptions(paid)
     burns = await unit.burns(paid)
+    refunded = await _refunded(unit, burns.values())
     for one in paid:
         # SECURITY: paid out and minted back would be the same shares twice.
         if closed.get(one) is RedemptionState.REJECTED:
             raise _invalid("paid", one.hex(), f"it was rejected; {CONFLICT}")
+        if one in refunded:
+            raise _invalid("paid", one.hex(), f"its shares were minted back; {CONFLICT}")
         if one in burns and not _redeems(burns[one], asset):
             raise _invalid("paid", one.hex(), "it is no redemption of this asset")
     fresh = [one for one in dict.fromkeys(paid) if one not in closed]
@@ -62,6 +66,14 @@ async def book_paid(
     entries = [entry_of_redemption_paid(burns[one].message) for one in fresh if one in burns]
     await _post(unit, asset, entries)
     return [line("redemption", id=one, state="PAID", asset=asset, digest=digest) for one in fresh]
+
+
+async def _refunded(unit: GuardReads, burns: Iterable[BurnFinal]) -> set[TransferId]:
+    """Redemptions among these whose refund is on their chain, whether or not custody's rejection
+    has come here."""
+    by_refund = {refund_key(one): one.transfer_id for one in burns}
+    executed = await unit.executions(list(by_refund)) if by_refund else {}
+    return {by_refund[key] for key in executed}
 
 
 def _redeems(burn: BurnFinal, asset: AssetId) -> bool:
