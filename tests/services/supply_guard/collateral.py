@@ -685,6 +685,40 @@ class TestOpening:
         assert await world.halts() == []
         assert await out(world) == 50 * SHARE
 
+    async def test_opening__custody_paid_a_redemption_before_it__still_waits_and_then_opens(
+        self, store: GuardStore
+    ) -> None:
+        """A payout touches custody's account and opens nothing: whoever redeems first could else
+        keep an asset from ever being opened, and have what was there before taken for a mint."""
+        world = world_of(store)
+        await live_before(world)
+        await attested(world, paper_of(world))
+        one = id_of((await redeemed(world, 5 * SHARE)).message)
+        await pay(world, 2, one)
+        assert await out(world) == -5 * SHARE
+        await audited(world)
+        assert await world.outcome(world.order(1, SHARE)) == (Outcome.HELD, "ASSET_NOT_OPEN")
+        assert await world.halts() == []
+        await ask(world, opening_of(world))
+        assert await book(world, opening_of(world)) == 45 * SHARE
+        await audited(world)
+        assert await world.halts() == []
+
+    async def test_opening__after_a_payout__is_measured_with_it_against_the_cap(
+        self, store: GuardStore
+    ) -> None:
+        """What custody has paid out is gone from what it holds and from what it must cover."""
+        world = world_of(store)
+        await live_before(world)
+        await attested(world, paper_of(world))
+        one = id_of((await redeemed(world, 5 * SHARE)).message)
+        await pay(world, 2, one, held=45 * SHARE)
+        await audited(world)
+        await ask(world, opening_of(world))
+        await pay(world, 3, held=45 * SHARE - 1)
+        with pytest.raises(InvalidMessage, match="the cap is"):
+            await book(world, opening_of(world))
+
     @pytest.mark.parametrize(
         ("shares", "residue"), [(51 * SHARE, 7), (49 * SHARE, 7), (50 * SHARE, 8)]
     )

@@ -68,8 +68,12 @@ async def not_open(desk: Desk, books: GuardReads, assets: Collection[AssetId]) -
 
 
 def has_begun(balances: Balances, asset: AssetId) -> bool:
-    """Whether custody's account was ever touched: by an issuance or an opening."""
-    return (asset, CUSTODY) in balances
+    """Whether an issuance or an opening was booked: both leave custody's account in debt.
+
+    SECURITY: what custody pays out before either leaves it in credit and begins nothing. Taken for
+    a beginning, the first redemption would keep an asset from ever being opened.
+    """
+    return balances.get((asset, CUSTODY), 1) <= 0
 
 
 def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
@@ -122,7 +126,8 @@ async def _known(books: GuardReads, paper: OpeningPaper) -> OpeningRecord | None
 async def _check_state(desk: Desk, books: GuardReads, paper: OpeningPaper) -> None:
     """Nothing is booked against custody yet, nothing is halted, and custody covers all of it."""
     asset = paper.asset
-    if has_begun(await books.balances([asset]), asset):
+    balances = await books.balances([asset])
+    if has_begun(balances, asset):
         raise _invalid("asset", asset.hex(), "its books have begun; an opening comes first")
     if desk.missing():
         raise _not_yet(f"not booked up to the final head yet: {', '.join(desk.missing())}")
@@ -135,7 +140,8 @@ async def _check_state(desk: Desk, books: GuardReads, paper: OpeningPaper) -> No
     age = desk.now - record.attestation.as_of
     if age > desk.config.policy.attestation_age_seconds_max:
         raise _not_yet(f"the attestation is {age} s old; {UNCOVERED}")
-    total = sum(one.shares for one in paper.chains.values())
+    # Before it the exposure is what was paid out already, below zero.
+    total = sum(one.shares for one in paper.chains.values()) + exposure(balances, asset)
     cap = record.attestation.cap(desk.config.policy.margin_bps)
     # SECURITY: INV-04, an opening is an issuance by another name.
     if total > cap:
