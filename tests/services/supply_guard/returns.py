@@ -275,6 +275,29 @@ class TestRefund:
         assert await world.outcome(refund) == (Outcome.REJECTED, "BURN_UNKNOWN")
         assert await world.halts() == []
 
+    @pytest.mark.parametrize("seen", ["release first", "refund first", "burn last"])
+    async def test_refund__of_what_was_released_too__halts_the_asset(
+        self, store: GuardStore, seen: str
+    ) -> None:
+        """INV-02: the ledger's sums hide it (IN_FLIGHT may be below zero), so the keys must not."""
+        world = World(store=store)
+        await world.funded()
+        if seen == "burn last":
+            message = world.claim(world.burn()).message
+        else:
+            message = await world.granted()
+        refund = refund_claim(world, message).message
+        order = [message, refund] if seen == "release first" else [refund, message]
+        for one in order:
+            await world.release([one])
+            for chain in world.chains.values():
+                chain.mine(3)
+            if seen != "burn last":
+                await world.scan()
+        await world.scan(*((Domain.BNB,) if seen == "burn last" else ()))
+        await world.scan()
+        assert any("released and refunded" in reason for reason in await world.halts())
+
     async def test_refund__released_once__the_second_is_refused(self, store: GuardStore) -> None:
         world = World(store=store)
         await world.funded()

@@ -4,7 +4,7 @@ Facts always post; a finding never stops one. It says which promise was broken, 
 what it halts. An orphan burn or a supply below the ledger is no finding: anybody can make one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -27,7 +27,7 @@ from xstock_core.observation import (
     SupplyMoved,
 )
 from xstock_core.refund import refund_nonce_of
-from xstock_core.release import ExecutionKey
+from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.model import SERVICE, Executed, Halt
 
@@ -107,6 +107,21 @@ def second_execution(known: Executed, again: ReleaseFinal | CancelFinal) -> Find
 def paid_and_refunded(burn: BurnFinal) -> Finding:
     """INV-02: custody paid a redemption, and its shares were minted back all the same."""
     detail = f"redemption {burn.transfer_id.hex()} was paid by custody and refunded on its chain"
+    return Finding(InvariantId.AT_MOST_ONCE.value, detail, asset=burn.message.asset)
+
+
+def released_and_refunded(
+    burn: BurnFinal, executions: Mapping[ExecutionKey, Executed]
+) -> Finding | None:
+    """INV-02: one burn's shares were minted at its destination and on its own chain.
+
+    IN_FLIGHT below zero does not tell: it is what a release seen before its burn looks like.
+    """
+    for key in (key_of(burn.message), refund_key(burn)):
+        known = executions.get(key)
+        if known is None or not isinstance(known.fact, ReleaseFinal):
+            return None
+    detail = f"burn {burn.transfer_id.hex()} was released and refunded too"
     return Finding(InvariantId.AT_MOST_ONCE.value, detail, asset=burn.message.asset)
 
 

@@ -175,6 +175,8 @@ async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Dra
         if known_burn is not burn:
             draft.findings.append(findings.burned_twice(known_burn, burn))
         draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
+        twice = findings.released_and_refunded(burn, waiting)
+        draft.findings.extend([twice] if twice else [])
         for key in (key_of(burn.message), findings.refund_key(burn)):
             known = waiting.get(key)
             if known is None or known.matched:
@@ -194,12 +196,14 @@ async def _gather_executed(
     keys = [_key(one) for one in executed]
     if not keys:
         return
-    known = dict(await unit.executions(keys))
     released = {**await unit.burns_of(keys), **{key_of(one.message): one for one in burns}}
     refunded = {
         **await unit.burns_refunded_by(keys),
         **{findings.refund_key(one): one for one in burns},
     }
+    elsewhere = [findings.refund_key(one) for one in released.values()]
+    elsewhere += [key_of(one.message) for one in refunded.values()]
+    known = dict(await unit.executions([*keys, *elsewhere]))
     await _load_issues(unit, executed, draft)
     paid = await refunds_of_paid(unit, refunded.values())
     orphans = await _orphans_behind(unit, executed)
@@ -215,6 +219,8 @@ async def _gather_executed(
             matched = _returns(one, orphan, draft) if orphan else _justify(one, burn, draft)
             known[key] = Executed(one, draft.at_ms, matched=matched)
             draft.executions.append(known[key])
+            twice = findings.released_and_refunded(burn, known) if burn else None
+            draft.findings.extend([twice] if twice else [])
         draft.entries.extend(Posted(entry, one.place.block) for entry in entries_of(one))
 
 
