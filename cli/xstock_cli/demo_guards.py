@@ -85,14 +85,15 @@ class GuardActs:
     async def run(self) -> None:
         """Every act in its turn; raises TimeoutError that says what was waited for."""
         chains = [chain.name for chain in self.world.chains]
-        await self._redeem(chains[1 % len(chains)])
-        await self._flow_back(chains[0], chains[1 % len(chains)])
-        await self._fall_short(chains[0], chains[-1])
-        await self._steal_the_minter()
+        await self.redeem(chains[1 % len(chains)])
+        await self.flow_back(chains[0], chains[1 % len(chains)])
+        await self.fall_short(chains[0], chains[-1])
+        await self.steal_the_minter(*STOLEN)
 
     # ------------------------------------------------------------------ the acts
 
-    async def _redeem(self, chain: str) -> None:
+    async def redeem(self, chain: str) -> None:
+        """A holder burns for stock; custody pays, and its next statement closes it."""
         symbol, amount = REDEEMED
         units = int(parse_share_decimal(amount))
         self.say(f"act 6: a holder redeems {amount} {symbol} on {chain}; custody pays in stock")
@@ -116,7 +117,8 @@ class GuardActs:
         self.facts.redeemed = 1
         self.say("  paid: the next attestation lists it, and every guard has closed it")
 
-    async def _flow_back(self, source: str, destination: str) -> None:
+    async def flow_back(self, source: str, destination: str) -> None:
+        """A transfer that waits is taken back by its holder."""
         symbol, amount = RETURNED
         self.say(f"act 7: {amount} {symbol} wait before release; the holder takes them back")
         holder = self.hands.holder(source, "holder-0")
@@ -136,7 +138,8 @@ class GuardActs:
         self.facts.refunded = 1
         self.say(f"  cancelled on {destination}, then minted again on {source}, to the last unit")
 
-    async def _fall_short(self, source: str, destination: str) -> None:
+    async def fall_short(self, source: str, destination: str) -> None:
+        """Collateral below exposure: releases wait, burns are booked, and it goes on by itself."""
         symbol, amount = UNCOVERED
         self.say(f"act 8: custody's {symbol} falls below what exists")
         with self._custody() as custody:
@@ -168,8 +171,8 @@ class GuardActs:
         self.facts.uncovered_held = 1
         self.say("  covered again: it was released by itself")
 
-    async def _steal_the_minter(self) -> None:
-        symbol, shares = STOLEN
+    async def steal_the_minter(self, symbol: str, shares: int) -> None:
+        """An unauthorised mint: halted, paused on chain, and cleared by two on green books."""
         chain = next(
             one.name
             for one in self.world.chains
@@ -226,8 +229,11 @@ class GuardActs:
 
     async def _resume(self, asset: bytes, symbol: str) -> None:
         async def cleared() -> bool:
+            # The auditor may have latched a halt of its own since: both people look at each.
             for guard, halt in await self._halts(asset):
-                await self._approve(guard, APPROVERS[0], halt.id)
+                for who in APPROVERS:
+                    if (await self._approve(guard, who, halt.id)).cleared:
+                        break
             return not await self._halts(asset)
 
         await self.hands.poll(

@@ -371,6 +371,7 @@ class World:
                 "attestors_needed": 2,
                 "margin_bps": 0,
                 "permit_seconds": 600,
+                "supply_age_seconds_max": 600,
             },
         }
         self.registry_path.write_text(json.dumps(document, indent=1), encoding="utf-8")

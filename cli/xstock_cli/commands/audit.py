@@ -29,7 +29,7 @@ from xstock_wire.v1 import audit_pb2, audit_pb2_grpc, papers_pb2
 
 IDENTITY: Final = "auditor"
 _PROOF_SECONDS: Final = 20
-_HASH_SECONDS: Final = 600
+_HASH_SECONDS: Final = 60
 
 app = typer.Typer(
     name="audit",
