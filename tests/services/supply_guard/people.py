@@ -287,6 +287,8 @@ class TestProposals:
         assert await proposed(world, ProposalKind.CANCEL, key) == made
         with pytest.raises(InvalidMessage, match="something else"):
             await proposed(world, ProposalKind.REFUND, key)
+        with pytest.raises(InvalidMessage, match="something else"):
+            await proposed(world, ProposalKind.CANCEL, key, payload=b"another")
         done = await agreed(world, made)
         assert await agreed(world, made) == done
         executed = [one for one in await lines_of(world) if one.startswith("execute ")]
@@ -372,6 +374,25 @@ class TestResume:
         assert "above the ledger" in needs
         async with world.store.read() as books:
             assert latched.id in {one.id for one in await books.halts()}
+
+    async def test_resume__supply_not_read_lately__waits_for_a_reading(
+        self, store: GuardStore
+    ) -> None:
+        """F92: unknown is not green."""
+        world = World(store=store)
+        await world.funded()
+        ruled(world, supply_age_seconds_max=600)
+        latched = await halt(
+            world.desk, asset=ASSET, chain=None, reason="drill", by="agent", request_id="h-1"
+        )
+        await world.clock.advance(3_000)
+        for by in ("operator-1", "operator-2"):
+            cleared, needs = await resume(world.desk, halt_id=latched.id, by=by, reason="fine")
+        assert not cleared
+        assert "is not read within 600 seconds" in needs
+        await audited(world)
+        cleared, _ = await resume(world.desk, halt_id=latched.id, by="operator-2", reason="fine")
+        assert cleared
 
 
 class TestPauses:

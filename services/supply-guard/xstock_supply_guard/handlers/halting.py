@@ -136,6 +136,7 @@ async def reconcile_red(desk: Desk, unit: GuardReads, asset: AssetId | None) -> 
         if excess(reading) > 0:
             red.append(f"chain {int(reading.chain)} shows {excess(reading)} units above the ledger")
     red.extend(_unread(desk, await unit.moved_outside(), readings, asset))
+    red.extend(_outdated(desk, readings, asset))
     for executed in await unit.unmatched():
         if asset in (None, executed.fact.asset):
             red.append(f"release {executed.fact.nonce.hex()} has no burn")
@@ -161,6 +162,22 @@ def _unread(
     return [
         f"supply of chain {int(chain)} is not read since it moved outside the bridge in {block}"
         for chain, block in sorted(late.items())
+    ]
+
+
+def _outdated(desk: Desk, readings: Sequence[BelievedSupply], asset: AssetId | None) -> list[str]:
+    """SECURITY: a chain that nobody has read lately is unknown, and unknown is not green (F92)."""
+    longest = desk.config.policy.supply_age_seconds_max
+    if not longest:
+        return []
+    fresh = {
+        (one.supply.asset, one.chain) for one in readings if desk.now - one.block.time <= longest
+    }
+    covered = [one for one in desk.config.assets.values() if asset in (None, one.asset)]
+    late = {chain for one in covered for chain in one.decimals if (one.asset, chain) not in fresh}
+    return [
+        f"supply of chain {int(chain)} is not read within {longest} seconds"
+        for chain in sorted(late)
     ]
 
 

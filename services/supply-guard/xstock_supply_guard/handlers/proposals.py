@@ -88,7 +88,9 @@ async def propose(
     async with desk.store.write() as unit:
         known = await unit.proposal(proposal_id)
         if known is not None:
-            if (known.kind, known.subject) != (kind, subject):
+            same = (known.kind, known.subject) == (kind, subject)
+            # SECURITY: whoever asks for one figure must not be shown a proposal of another.
+            if not same or payload not in (b"", known.payload):
                 raise _refused("request_id", request_id, "it was used for something else")
             return known
         # SECURITY: only what can be decided about now; a blank approval would fit anything later.
