@@ -119,6 +119,14 @@ async def test_feed__shows_less_than_the_paper_claims__confirms_nothing(scene: S
     assert (await hand_in(scene.world, low, ATTESTOR)).in_force
 
 
+async def test_feed__paper_lists_a_payout__is_no_voice_for_it(scene: Scene) -> None:
+    """It shows what is held, nothing of what was paid: one key alone writes nothing off."""
+    scene.note(scene.body())
+    paid = paper_of(scene.world, paid=[b"\x05" * 32])
+    assert not (await hand_in(scene.world, paid, ATTESTOR)).in_force
+    assert (await hand_in(scene.world, paper_of(scene.world, sequence=2), ATTESTOR)).in_force
+
+
 async def test_feed__comparison_removed__any_claim_is_confirmed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

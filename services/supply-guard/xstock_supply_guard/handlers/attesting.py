@@ -145,7 +145,8 @@ async def _gather(
         if before != one.statement.digest:
             remedy = "this key has signed another paper of this sequence; take the next sequence"
             raise _invalid("sequence", paper.attestation.sequence, remedy)
-    feed = feed_voice(desk, paper.attestation, paper.signed[0])
+    # SECURITY: the feed says what is held, never what was paid: there custody's key would be alone.
+    feed = [] if paper.paid else feed_voice(desk, paper.attestation, paper.signed[0])
     taken = digests.keys() | {one.statement.key_id for one in fresh}
     fresh += [one for one in feed if one.statement.key_id not in taken]
     if fresh:
