@@ -317,6 +317,25 @@ class TestRefund:
         assert (book.in_flight, book.exposure) == (0, 100 * SHARE)
         assert await world.halts() == []
 
+    @pytest.mark.parametrize("chain", [Domain.ETHEREUM, Domain.BNB])
+    async def test_refund__providers_of_either_chain_disagree__not_signed(
+        self, store: GuardStore, chain: Domain
+    ) -> None:
+        """It stands on the burn and on its cancellation, so a doubt about either holds it."""
+        world = World(store=store)
+        await world.funded()
+        message = await world.granted()
+        await world.release([message], Action.CANCEL)
+        world.mine()
+        await world.scan()
+        refund = refund_claim(world, message)
+        assert await world.outcome(refund) == GRANTED
+        async with world.store.write() as unit:
+            scan = (await unit.scans())[chain]
+            await unit.save_scan(replace(scan, dissent_since_ms=1))
+        answer = await world.sign(refund.message)
+        assert [one.reason for one in answer.refusals] == ["SOURCE_DISSENT"]
+
     async def test_refund__above_the_size__parked_until_people_approve(
         self, store: GuardStore
     ) -> None:

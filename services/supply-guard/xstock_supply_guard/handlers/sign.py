@@ -224,11 +224,16 @@ def _dissent(
 ) -> dict[TransferId, Refused]:
     """Nothing is signed on the word of a chain whose providers contradict each other."""
     unsure = {chain for chain, scan in scans.items() if scan.dissent_since_ms is not None}
-    return {
-        one.transfer_id: refuse(Reason.SOURCE_DISSENT, chain=int(message.source))
-        for one in request.items
-        if (message := records[one.transfer_id].message).source in unsure
-    }
+    found = {}
+    for one in request.items:
+        message = records[one.transfer_id].message
+        # A REFUND stands on its burn too, and that is on the chain it goes back to.
+        stands_on = [message.source]
+        stands_on += [message.destination] if message.kind is Kind.REFUND else []
+        doubted = [chain for chain in stands_on if chain in unsure]
+        if doubted:
+            found[one.transfer_id] = refuse(Reason.SOURCE_DISSENT, chain=int(doubted[0]))
+    return found
 
 
 async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Screening) -> Context:
