@@ -8,7 +8,7 @@ and transaction. Progress towards finality is not here: it is advisory and moves
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
-from typing import NewType
+from typing import Final, NewType
 
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, Nonce, TransferId
@@ -128,6 +128,10 @@ class MintParked:
     place: Place
 
 
+BURNED_BY_ANOTHER: Final = "burned by "
+"""How the reason of a burn begins that the owner of the account did not sign."""
+
+
 @dataclass(frozen=True, slots=True)
 class OrphanBurn:
     """Supply was burned in a way that names no valid transfer: recorded and parked."""
@@ -139,6 +143,11 @@ class OrphanBurn:
     """What is wrong with it, in words for a person; at most 200 characters."""
     nonce: Nonce
     place: Place
+
+    @property
+    def by_owner(self) -> bool:
+        """Whether the owner of the account burned; else it was a delegate, be it the issuer's."""
+        return not self.reason.startswith(BURNED_BY_ANOTHER)
 
 
 @dataclass(frozen=True, slots=True)

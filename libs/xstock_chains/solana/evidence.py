@@ -46,6 +46,7 @@ from xstock_core.amount import InvalidAmount, Shares, parse_shares
 from xstock_core.ids import Address32, Domain, InvalidId, Nonce, parse_address, solana_nonce
 from xstock_core.message import Kind, make_message
 from xstock_core.observation import (
+    BURNED_BY_ANOTHER,
     BurnFinal,
     CancelFinal,
     Observation,
@@ -286,7 +287,7 @@ class Evidence:
         except (InvalidId, InvalidAmount) as error:
             reason = str(error)
             if authority != owner:
-                reason = f"burned by {show(authority)}, not by its owner: {reason}"
+                reason = f"{BURNED_BY_ANOTHER}{show(authority)}, not by its owner: {reason}"
             return OrphanBurn(asset.asset, owner, Shares(units), reason[:_REASON_MAX], nonce, place)
         return BurnFinal(message, message.transfer_id(keccak256), sender, 0, place)
 

@@ -280,6 +280,7 @@ async def test_permanent_delegate_burns__orphan_that_names_who_did_it(world: Wor
     (orphan,) = [one for one in found if isinstance(one, OrphanBurn)]
     assert orphan.owner == HOLDER.wire
     assert show(DEPLOYER.identity) in orphan.reason
+    assert not orphan.by_owner
 
 
 # ---------------------------------------------------------------------- reading

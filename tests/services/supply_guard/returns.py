@@ -18,6 +18,7 @@ from xstock_core.refund import refund_of, refund_of_orphan
 from xstock_core.refusal import Reason, Verdict, refuse
 from xstock_core.release import Action
 from xstock_core.review import Claim, Context
+from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers import cancelling
@@ -420,6 +421,21 @@ class TestOrphanRefund:
         assert await world.outcome(claim) == GRANTED
         more = SubmittedClaim(replace(claim.message, recipient=HOLDERS_OTHER))
         assert await world.outcome(more) == (Outcome.REJECTED, "CONTENT_MISMATCH")
+
+    async def test_orphan__burned_by_the_issuers_delegate__is_never_refunded(
+        self, store: GuardStore
+    ) -> None:
+        """What was taken away by right must not be minted back, whoever agrees."""
+        world = World(store=store)
+        await world.funded()
+        orphan, _ = await orphaned(world, book=False)
+        seized = replace(orphan, reason="burned by 9xQe, not by its owner: memo: none")
+        assert (orphan.by_owner, seized.by_owner) == (True, False)
+        async with world.store.write() as unit:
+            await unit.add_observations([seized])
+        with pytest.raises(InvalidMessage, match="never refunded"):
+            await by_people(world, ProposalKind.ORPHAN_REFUND, orphan.nonce)
+        await by_people(world, ProposalKind.WRITE_OFF, orphan.nonce)
 
     async def test_orphan__nobody_burned__its_refund_waits(self, store: GuardStore) -> None:
         world = World(store=store)

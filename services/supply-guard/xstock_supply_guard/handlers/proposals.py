@@ -251,6 +251,10 @@ async def _check_refund_orphan(
 ) -> bytes:
     del desk
     await _check_orphan(unit, subject, ProposalKind.WRITE_OFF)
+    # SECURITY: what the issuer's permanent delegate took away must never be minted back.
+    if not (await unit.orphans([subject]))[subject].by_owner:
+        remedy = "a delegate burned it, not its owner; it may be written off, never refunded"
+        raise _refused("subject", subject.hex(), remedy)
     return payload
 
 
