@@ -9,6 +9,7 @@ import grpc
 import typer
 
 from xstock_chains.pausing import ChainPause
+from xstock_chains.profiles import load_families
 from xstock_cli.agent import ActLog, Agent, Target
 from xstock_cli.bridge import Bridge
 from xstock_cli.nodes import named_nodes
@@ -59,6 +60,8 @@ def run_agent(
     """
     place = find_place(world=world, registry=registry)
     known = place.need_registry()
+    # Now, not at the alarm: it takes seconds, and an update meanwhile would mix two versions.
+    load_families(known)
     clock = SystemClock()
     made = Agent(
         registry=known,

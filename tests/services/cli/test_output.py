@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -59,7 +60,8 @@ def test_demo_line__is_the_promised_one() -> None:
     ],
 )
 def test_demo_facts__any_word_wrong__are_not_good(word: str, value: int) -> None:
-    assert not replace(GOOD, **{word: value}).good
+    wrong: dict[str, Any] = {word: value}
+    assert not replace(GOOD, **wrong).good
 
 
 @pytest.mark.parametrize("word", [one.name for one in fields(GuardFacts)])
@@ -70,8 +72,6 @@ def test_demo_facts__any_work_of_the_guards_undone__are_not_good(word: str) -> N
 
 def test_demo_facts__nothing_done__are_not_good() -> None:
     assert not DemoFacts().good
-
-
 
 
 def test_plain__message__has_ids_in_hex_wide_integers_as_text_and_short_enum_words() -> None:
