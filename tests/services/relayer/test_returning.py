@@ -432,3 +432,17 @@ async def test_cancel__after_a_restart__a_guard_that_never_looked_is_asked_to() 
     await world.settle()
     assert world.guards["guard-2"].reviewed[lost] > 0
     assert world.phases() == {Phase.REFUNDED: 1}
+
+
+async def test_cancel__refused_whole_by_every_guard__keeps_no_release_waiting() -> None:
+    """A request that guards cannot read must not starve everybody else's releases."""
+    world = World()
+    (stuck,) = await held(world)
+    for guard in world.guards.values():
+        guard.unread = Action.CANCEL
+    await cancel(world, stuck)
+    await world.settle(turns=4)
+    judge(world, lambda _: GRANTED)
+    world.burn(3)
+    await world.settle()
+    assert world.phases() == {Phase.CANCELLING: 1, Phase.RELEASED: 3}

@@ -23,7 +23,7 @@ from xstock_chains.ports import ChainReader, ChainWriter, Cursor, Signer
 from xstock_core.ids import AssetId, Domain, TransferId, asset_id
 from xstock_core.observation import BurnFinal, ReleaseFinal
 from xstock_core.refusal import GRANTED, Verdict
-from xstock_core.release import ReleaseBatch
+from xstock_core.release import Action, ReleaseBatch
 from xstock_core.transfer import Phase
 from xstock_relayer.adapters.memory import Disk, MemoryBooks
 from xstock_relayer.handlers.relayer import Destination, Relayer
@@ -39,7 +39,7 @@ from xstock_relayer.model import (
 )
 from xstock_relayer.ports import Books
 from xstock_runtime.clock import SeededRandomness, VirtualClock
-from xstock_runtime.errors import Ambiguous, Transient
+from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 
 ASSET: AssetId = asset_id("TSLAx")
 OTHER: AssetId = asset_id("AAPLx")
@@ -66,6 +66,8 @@ class ScriptedGuard:
     signed: list[tuple[ReleaseBatch, bytes]] = field(default_factory=list)
     sequence: int = 0
     papers: dict[TransferId, SignedOrder] = field(default_factory=dict)
+    unread: Action | None = None
+    """Batches of this action it refuses whole, as one that it cannot read."""
 
     async def review(self, transfers: Sequence[Transfer]) -> Sequence[GuardVerdict]:
         """A verdict per claim, each under a new sequence number."""
@@ -89,6 +91,8 @@ class ScriptedGuard:
         self.papers.update(papers)
         if self.away:
             raise Transient("UNAVAILABLE", f"{self.id} is away")
+        if self.unread is batch.items[0].action:
+            raise InvalidMessage("FIELD_INVALID", f"{self.id} cannot read an authority")
         refused = []
         for transfer_id in transfer_ids:
             if transfer_id in self.sign_refusals:

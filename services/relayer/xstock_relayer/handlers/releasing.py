@@ -47,6 +47,7 @@ _FINAL_TIME_MS = 2_000
 _CANDIDATES_MAX = 1_000
 """Looked at for one batch: a few times what fits, for all but a batch goes back into the queue."""
 _REST_MS_MAX = 2_000
+_RELEASES_FIRST = (Action.RELEASE, Action.CANCEL)
 _PARKED_SKIPS = {
     reason.name: reason for reason in (SkipReason.RECIPIENT_REFUSED, SkipReason.ASSET_UNKNOWN)
 }
@@ -96,8 +97,13 @@ class Releaser:
         return min(0.01 + 0.02 * self.sender.pending, 0.3)
 
     async def tick(self) -> int:
-        """Form and send a batch of each kind; how many transfers they carry (0: nothing to do)."""
-        return sum([await self._turn(action) for action in (Action.CANCEL, Action.RELEASE)])
+        """Form and send a batch of each kind; how many transfers they carry (0: nothing to do).
+
+        After a failure the other kind goes first: one that fails for ever must not keep the other
+        resting with it.
+        """
+        turns = (Action.CANCEL, Action.RELEASE) if self._failures % 2 == 0 else _RELEASES_FIRST
+        return sum([await self._turn(action) for action in turns])
 
     async def _turn(self, action: Action) -> int:
         if not self.sender.has_room or self.clock.unix_ms() < self.resting_until_ms:
