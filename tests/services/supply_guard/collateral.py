@@ -450,6 +450,24 @@ class TestRedemptions:
         assert await out(world) == 90 * SHARE
         assert await world.halts() == []
 
+    async def test_redemption__named_early_by_another_assets_list__its_own_list_still_pays(
+        self, store: GuardStore
+    ) -> None:
+        """A slip in one list must not keep a redemption in the exposure for ever."""
+        world = world_of(store)
+        await funded(world)
+        chain = world.chains[Domain.ETHEREUM]
+        tx = chain.burn(HOLDER, ASSET, Domain.CUSTODY, ACCOUNT, 10 * SHARE)
+        chain.mine()
+        one = id_of(world.claim(tx).message)
+        await attested(world, paper_of(world, asset=OTHER, paid=[one]))
+        world.mine()
+        await world.scan()
+        assert await out(world) == 100 * SHARE
+        await pay(world, 2, one)
+        await pay(world, 3, one)
+        assert await out(world) == 90 * SHARE
+
     async def test_paid_list__by_one_attestor_alone__pays_nothing(self, store: GuardStore) -> None:
         world = world_of(store)
         await funded(world)

@@ -63,7 +63,8 @@ async def book_paid(
     records = [RedemptionRecord(one, RedemptionState.PAID, digest, at_ms, asset) for one in fresh]
     if records:
         await unit.add_redemptions(records)
-    entries = [entry_of_redemption_paid(burns[one].message) for one in fresh if one in burns]
+    # Of all, not of the fresh alone: another asset's list may have named one before its burn came.
+    entries = [entry_of_redemption_paid(burn.message) for burn in burns.values()]
     await _post(unit, asset, entries)
     return [line("redemption", id=one, state="PAID", asset=asset, digest=digest) for one in fresh]
 
