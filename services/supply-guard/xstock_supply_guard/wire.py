@@ -288,6 +288,8 @@ def parsed(kind: type[T], paper: bytes) -> T:
         message: T = kind.FromString(paper)  # type: ignore[attr-defined]
     except Exception as error:
         raise ValueError("these bytes are no paper of this kind") from error
+    # SECURITY: what nobody here can read would be signed for all the same, and kept by protobuf.
+    message.DiscardUnknownFields()  # type: ignore[attr-defined]
     if message.SerializeToString(deterministic=True) != paper:  # type: ignore[attr-defined]
         raise ValueError("serialise the paper deterministically and without unknown fields")
     return message
