@@ -371,6 +371,18 @@ class TestRefund:
         assert (book.unpaid_redemption, book.exposure) == (0, 100 * SHARE)
         assert await world.halts() == []
 
+    async def test_redemption__rejected__leaves_no_alarm_that_nobody_can_end(
+        self, store: GuardStore
+    ) -> None:
+        """INV-14: its own ruling never changes again, so nothing would ever calm the alarm."""
+        world = World(store=store)
+        await world.funded()
+        claim = await redeemed(world)
+        await custody_says(world, claim, RedemptionState.REJECTED)
+        assert await world.outcome(claim) == (Outcome.PARKED, "REDEMPTION_REJECTED")
+        async with world.store.read() as books:
+            assert "PARKED" not in {one.alarm.code for one in await books.alarms()}
+
     async def test_refund__of_a_paid_redemption__never(self, store: GuardStore) -> None:
         world = World(store=store)
         await world.funded()

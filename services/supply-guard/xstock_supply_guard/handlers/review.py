@@ -478,7 +478,10 @@ def _order_lines(page: _Page, given: Sequence[Ruling]) -> list[str]:
 
 
 async def _tell_parked(unit: GuardUnit, given: Sequence[Ruling], page: _Page) -> None:
-    """One alarm for a transfer that waits for a person; over when its ruling changes."""
+    """One alarm for a transfer that waits for a person; over when its ruling changes.
+
+    A rejected redemption is settled: its REFUND is, not its own ruling ever again.
+    """
     over = [
         ruling.transfer_id
         for ruling in given
@@ -487,7 +490,8 @@ async def _tell_parked(unit: GuardUnit, given: Sequence[Ruling], page: _Page) ->
     ]
     if over:
         await unit.calm(PARKED, [f"transfer/{key.hex()}" for key in over])
-    parked = [ruling for ruling in given if ruling.outcome is Outcome.PARKED]
+    settled = Reason.REDEMPTION_REJECTED.value
+    parked = [r for r in given if r.outcome is Outcome.PARKED and r.reason != settled]
     if parked:
         alarms = [
             Alarm(PARKED, f"transfer/{one.transfer_id.hex()}", _words(one), one.reason)
