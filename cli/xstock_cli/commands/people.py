@@ -18,12 +18,13 @@ from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
 from xstock_cli.show import duration, share_text
 from xstock_core.amount import AmountHasDust, InvalidAmount, parse_share_decimal
-from xstock_core.ids import Domain
+from xstock_core.ids import U64_MAX, Domain
 from xstock_runtime.clock import SystemClock, SystemRandomness
 from xstock_wire.v1 import operator_pb2
 
 _HEX_BYTES = 32
 _PREFIX = "PROPOSAL_KIND_"
+_NO_BUCKET = "none"
 RequestOption = Annotated[
     str, typer.Option("--request-id", help="The same id again is the same request.")
 ]
@@ -103,7 +104,7 @@ def propose(
         ),
     ],
     reason: ReasonOption,
-    bucket: Annotated[str, typer.Option(help="limits: shares a bucket holds; none for 0.")] = "0",
+    bucket: Annotated[str, typer.Option(help="limits: shares a bucket holds, or none.")] = "",
     refill: Annotated[str, typer.Option(help="limits: shares it refills in a second.")] = "0",
     delay: Annotated[
         list[str] | None,
@@ -317,12 +318,22 @@ def _limits(bucket: str, refill: str, delays: list[str], manual_from: str) -> by
         tier = operator_pb2.DelayTier(from_shares=_units("--delay", shares), seconds=int(seconds))
         tiers.append(tier)
     change = operator_pb2.LimitsChange(
-        bucket_shares=_units("--bucket", bucket),
+        bucket_shares=_bucket(bucket),
         bucket_refill_shares_per_second=_units("--refill", refill),
         delays=tiers,
         manual_review_shares=_units("--manual-from", manual_from),
     )
     return change.SerializeToString(deterministic=True)
+
+
+def _bucket(text: str) -> int:
+    """A bucket's size; that there is none must be said, since it lifts a limit."""
+    if text == _NO_BUCKET:
+        return U64_MAX
+    size = _units("--bucket", text) if text else 0
+    if not size:
+        raise UsageProblem("--bucket", text, f"give its shares, or {_NO_BUCKET} for no limit")
+    return size
 
 
 def _units(option: str, text: str) -> int:
@@ -392,8 +403,9 @@ def _payload(one: operator_pb2.ProposalRecord) -> str:
     if one.kind == operator_pb2.PROPOSAL_KIND_LIMITS:
         change = operator_pb2.LimitsChange.FromString(one.payload)
         waits = " ".join(f"{share_text(t.from_shares)}:{t.seconds}s" for t in change.delays)
+        size = change.bucket_shares
         return (
-            f"bucket {share_text(change.bucket_shares)} refill "
+            f"bucket {_NO_BUCKET if size == U64_MAX else share_text(size)} refill "
             f"{share_text(change.bucket_refill_shares_per_second)}/s waits {waits or 'none'} "
             f"people from {share_text(change.manual_review_shares)}"
         )

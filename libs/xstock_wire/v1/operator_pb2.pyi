@@ -622,7 +622,9 @@ class LimitsChange(_message.Message):
     DELAYS_FIELD_NUMBER: _builtins.int
     MANUAL_REVIEW_SHARES_FIELD_NUMBER: _builtins.int
     bucket_shares: _builtins.int
-    """Capacity of the release bucket per destination and per lane, units of 10^-8 share; 0: none."""
+    """Capacity of the release bucket per destination and per lane, units of 10^-8 share; the largest
+    number: no bucket; 0 is refused.
+    """
     bucket_refill_shares_per_second: _builtins.int
     """Its refill, units of 10^-8 share per second."""
     manual_review_shares: _builtins.int

@@ -6,7 +6,7 @@ from xstock_core.ids import Address32, parse_asset_id
 from xstock_core.review import Delay
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard import wire
-from xstock_supply_guard.handlers.limits import limits_text, make_limits, parse_limits
+from xstock_supply_guard.handlers.limits import UNLIMITED, limits_text, make_limits, parse_limits
 from xstock_supply_guard.handlers.proposals import missing, state_of
 from xstock_supply_guard.model import (
     CorporateAction,
@@ -67,7 +67,7 @@ def limits_to_wire(limits: Limits) -> operator_pb2.LimitsChange:
     """Limits for the wire."""
     bucket = limits.bucket
     return operator_pb2.LimitsChange(
-        bucket_shares=bucket.capacity if bucket else 0,
+        bucket_shares=bucket.capacity if bucket else UNLIMITED,
         bucket_refill_shares_per_second=bucket.refill_per_second if bucket else 0,
         delays=[
             operator_pb2.DelayTier(from_shares=one.from_shares, seconds=one.seconds)

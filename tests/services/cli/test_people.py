@@ -142,8 +142,12 @@ def test_limits__proposed_with_figures_for_people__say_what_they_mean(
     assert "bucket 100 refill 0.5/s waits 10:600s people from 50" in out
     assert "1 more approver must agree" in out
     assert "somebody else: xstock approve" in err
-    code, _ = typed(capfd, guards, "propose", "limits", "all", "--reason", "x", "--bucket", "no")
-    assert code == Exit.USAGE
+    unlimited = ("propose", "limits", "all", "--reason", "x", "--world", str(guards.world_file))
+    for left_out in ((), ("--bucket", "0"), ("--bucket", "no")):
+        assert run_arguments([*unlimited, *left_out]) == Exit.USAGE
+    capfd.readouterr()
+    assert run_arguments([*unlimited, "--bucket", "none", "--as", "operator-1"]) == Exit.DONE
+    assert "bucket none refill 0/s" in capfd.readouterr().out
 
 
 def test_alarms__what_stands__is_listed(guards: Guards, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from xstock_supply_guard.handlers.denials import Denials
 from xstock_supply_guard.handlers.limits import (
     DELAY_SECONDS_MAX,
     DELAYS_MAX,
+    UNLIMITED,
     fit,
     limits_text,
     make_limits,
@@ -20,6 +21,7 @@ from xstock_supply_guard.handlers.limits import (
 from xstock_supply_guard.handlers.pausing import pauses_in_force, scope_text
 from xstock_supply_guard.handlers.proposals import approvers_needed, missing, state_of
 from xstock_supply_guard.model import Limits, Pause, Proposal, ProposalKind
+from xstock_supply_guard.wire_people import limits_to_wire
 
 FULL = Bucket(100, 2, 100, 0)
 PROPOSAL = Proposal("p", ProposalKind.CANCEL, b"s", b"", "why", "ann", 1_000, 5_000)
@@ -45,7 +47,14 @@ def test_limits__text__is_one_line_for_people_too() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"bucket=1", b"bucket=x refill=0 manual=0 delays=", b"\xff", b"bucket=1 refill=0 manual"],
+    [
+        b"",
+        b"bucket=1",
+        b"bucket=x refill=0 manual=0 delays=",
+        b"bucket=0 refill=0 manual=0",
+        b"\xff",
+        b"bucket=1 refill=0 manual",
+    ],
 )
 def test_limits__garbled_text__is_refused(text: bytes) -> None:
     with pytest.raises(InvalidMessage, match="payload"):
@@ -65,10 +74,22 @@ def test_limits__garbled_text__is_refused(text: bytes) -> None:
 )
 def test_limits__delays_that_mean_nothing__are_refused(delays: list[Delay]) -> None:
     with pytest.raises(InvalidMessage, match="delays"):
-        make_limits(bucket_shares=0, refill_per_second=0, delays=delays, manual_from=0)
+        make_limits(bucket_shares=UNLIMITED, refill_per_second=0, delays=delays, manual_from=0)
     most = [Delay(n, 60) for n in range(1, DELAYS_MAX + 1)]
-    made = make_limits(bucket_shares=0, refill_per_second=0, delays=most, manual_from=0)
+    made = make_limits(bucket_shares=UNLIMITED, refill_per_second=0, delays=most, manual_from=0)
     assert len(made.delays) == DELAYS_MAX
+
+
+def test_limits__bucket_of_zero__is_refused_and_no_limit_must_be_said() -> None:
+    """INV-11: a figure that was left out must not take the limit away."""
+    with pytest.raises(InvalidMessage, match=f"bucket_shares.*for no limit give {UNLIMITED}"):
+        make_limits(bucket_shares=0, refill_per_second=5, delays=[], manual_from=0)
+    with pytest.raises(InvalidMessage, match="bucket_shares"):
+        parse_limits(b"bucket=0 refill=0 manual=0 delays=")
+    made = make_limits(bucket_shares=UNLIMITED, refill_per_second=5, delays=[], manual_from=0)
+    assert made == Limits()
+    assert limits_text(made) == b"bucket=none refill=0 manual=0 delays="
+    assert limits_to_wire(made).bucket_shares == UNLIMITED
 
 
 def test_limits__refill_above_the_capacity__is_the_capacity() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from xstock_core.amount import InvalidAmount
 from xstock_core.bucket import Bucket, BucketKey
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import U64_MAX, AssetId, Domain
 from xstock_core.observation import BurnFinal
 from xstock_core.review import Delay
 from xstock_runtime.errors import InvalidMessage
@@ -20,6 +20,9 @@ from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 DELAY_SECONDS_MAX = 30 * 86_400
 DELAYS_MAX = 16
+UNLIMITED = U64_MAX
+"""A bucket of the largest number is none, as in the registry."""
+_NONE = "none"
 
 
 async def limits_in_force(
@@ -116,7 +119,7 @@ async def flow_back(desk: Desk, unit: GuardUnit, burns: Sequence[BurnFinal]) -> 
 def limits_text(limits: Limits) -> bytes:
     """Limits as a proposal keeps them: one line that people can read too."""
     bucket = limits.bucket
-    shares, refill = (bucket.capacity, bucket.refill_per_second) if bucket else (0, 0)
+    shares, refill = (bucket.capacity, bucket.refill_per_second) if bucket else (_NONE, 0)
     delays = ",".join(f"{one.from_shares}:{one.seconds}" for one in limits.delays)
     return (
         f"bucket={shares} refill={refill} manual={limits.manual_from or 0} delays={delays}".encode()
@@ -129,7 +132,7 @@ def parse_limits(text: bytes) -> Limits:
         fields = dict(part.split("=", 1) for part in text.decode("ascii").split(" "))
         tiers = [one.split(":", 1) for one in fields["delays"].split(",") if one]
         return make_limits(
-            bucket_shares=int(fields["bucket"]),
+            bucket_shares=UNLIMITED if fields["bucket"] == _NONE else int(fields["bucket"]),
             refill_per_second=int(fields["refill"]),
             delays=[Delay(int(shares), int(seconds)) for shares, seconds in tiers],
             manual_from=int(fields["manual"]),
@@ -141,7 +144,11 @@ def parse_limits(text: bytes) -> Limits:
 def make_limits(
     *, bucket_shares: int, refill_per_second: int, delays: Sequence[Delay], manual_from: int
 ) -> Limits:
-    """Limits, checked; 0 means none. Raises InvalidMessage."""
+    """Limits, checked; a bucket of UNLIMITED is none, `manual_from` 0 too. Raises InvalidMessage.
+
+    SECURITY: a bucket of 0 is refused: whoever leaves the figure out, or means that nothing may
+    pass, must not take the limit away.
+    """
     if len(delays) > DELAYS_MAX:
         raise _invalid("delays", len(delays), f"give at most {DELAYS_MAX}")
     amounts = [one.from_shares for one in delays]
@@ -151,12 +158,13 @@ def make_limits(
         if not 1 <= one.seconds <= DELAY_SECONDS_MAX:
             raise _invalid("delays", one.seconds, f"give 1 to {DELAY_SECONDS_MAX} seconds")
     bucket = None
-    if bucket_shares:
+    if bucket_shares != UNLIMITED:
         refill = min(refill_per_second, bucket_shares)
         try:
             bucket = Bucket(bucket_shares, refill, bucket_shares, 0)
         except InvalidAmount as error:
-            raise _invalid("bucket_shares", bucket_shares, str(error)) from error
+            remedy = f"{error}; for no limit give {UNLIMITED}, to let nothing pass use a pause"
+            raise _invalid("bucket_shares", bucket_shares, remedy) from error
     return Limits(bucket, tuple(delays), manual_from or None)
 
 
