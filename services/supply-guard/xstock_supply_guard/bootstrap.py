@@ -48,7 +48,7 @@ from xstock_supply_guard.entrypoints.audit_server import AuditServicer
 from xstock_supply_guard.entrypoints.collateral import CoverLoop, FeedLoop
 from xstock_supply_guard.entrypoints.loops import AuditLoop, Scanner
 from xstock_supply_guard.entrypoints.people_server import DenialWatch
-from xstock_supply_guard.entrypoints.rebuilding import Imported, import_papers
+from xstock_supply_guard.entrypoints.rebuilding import fill
 from xstock_supply_guard.entrypoints.servers import (
     SERVICES,
     OperatorServicer,
@@ -61,7 +61,7 @@ from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.handlers.desk import Desk, make_live
 from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.prove import ledger_hash
-from xstock_supply_guard.handlers.rebuild import begin_rebuild, replay
+from xstock_supply_guard.handlers.rebuild import begin_rebuild
 from xstock_supply_guard.handlers.watching import RightsWatch
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_supply_guard.model import GuardConfig
@@ -145,8 +145,7 @@ async def rebuild(settings: GuardSettings, papers: Path | None) -> dict[str, Any
             for door in doors.values():
                 await door.check.run()
             readers = {domain: door.reader for domain, door in doors.items()}
-            done = await replay(desk, readers)
-            said = await import_papers(desk, papers) if papers is not None else Imported()
+            done, said = await fill(desk, readers, papers)
             found = await ledger_hash(desk)
             async with desk.store.read() as books:
                 halts = [halt.reason for halt in await books.halts()]

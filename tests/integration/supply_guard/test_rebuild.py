@@ -15,6 +15,15 @@ from tests.audit import journals
 from tests.engines import Database as OneDatabase
 from tests.engines import Databases
 from tests.integration.supply_guard.conftest import GuardDatabase, prepare
+from tests.services.supply_guard.collateral import (
+    attested,
+    audited,
+    book,
+    live_before,
+    opening_of,
+    paper_of,
+    world_of,
+)
 from tests.services.supply_guard.world import (
     ASSET,
     ATTESTOR,
@@ -26,11 +35,12 @@ from tests.services.supply_guard.world import (
 from xstock_chains.ports import ChainReader, Cursor, Page
 from xstock_core.ids import Domain
 from xstock_core.message import TransferMessage
-from xstock_core.observation import BurnFinal
+from xstock_core.observation import BurnFinal, SupplyMoved
 from xstock_core.signing import PERMIT_SECONDS_MAX
 from xstock_runtime.errors import Fatal
-from xstock_supply_guard.entrypoints.rebuilding import import_papers
+from xstock_supply_guard.entrypoints.rebuilding import LATER, Imported, fill, import_papers
 from xstock_supply_guard.handlers.books import read_books
+from xstock_supply_guard.handlers.halting import excess
 from xstock_supply_guard.handlers.origin import begin
 from xstock_supply_guard.handlers.prove import LedgerHash, ledger_hash
 from xstock_supply_guard.handlers.rebuild import begin_rebuild, replay
@@ -51,9 +61,8 @@ async def rebuilt(world: World, guard: GuardDatabase, export: Path | None) -> Le
     world.store = (await guard.open("rebuilt")).store
     world.desk = world.new_desk()
     await begin_rebuild(world.desk)
-    await replay(world.desk, world.readers)
-    if export is not None:
-        assert (await import_papers(world.desk, export)).refused == []
+    _, papers = await fill(world.desk, world.readers, export)
+    assert papers.refused == []
     return await ledger_hash(world.desk)
 
 
@@ -75,6 +84,55 @@ async def test_rebuild__from_chains_and_papers__same_ledger_hash_and_books(
     assert replace(again, chains=()) == replace(books, chains=())
     assert [one.ledger for one in again.chains] == [one.ledger for one in books.chains]
     assert await world.halts() == []
+
+
+async def known_mints(world: World) -> None:
+    """What the token's holders had before the bridge was its minter is no mint outside of it."""
+    page = await world.readers[Domain.ETHEREUM].read_page(Cursor(Domain.ETHEREUM), limit=1000)
+    mints = [one for one in page.observations if isinstance(one, SupplyMoved)]
+    assert mints, "nothing was there before: this test proves nothing"
+    async with world.store.write() as unit:
+        await unit.add_observations(mints)
+
+
+@pytest.mark.parametrize("openings_first", [True, False])
+async def test_rebuild__an_asset_live_before_the_bridge__opens_before_its_chains_are_read(
+    guard_database: GuardDatabase, databases: Databases, tmp_path: Path, openings_first: bool
+) -> None:
+    """INV-05: an issuance replayed on one chain begins the books, and the burn of an old holder
+    on the next would be money from nowhere. Defence removed: papers after chains halt."""
+    world = world_of((await guard_database.open()).store)
+    await live_before(world)
+    await attested(world, paper_of(world))
+    await audited(world)
+    await book(world, opening_of(world))
+    order = world.order(1, 10 * SHARE, destination=Domain.BNB)
+    await world.outcome(order)
+    await world.release([order.message])
+    world.burn(20 * SHARE)
+    await audited(world)
+    lost = await ledger_hash(world.desk)
+    assert await world.halts() == []
+    export = await journals.export(world, tmp_path / "lost.jsonl")
+    world.readers = dict(sorted(world.readers.items(), reverse=True))
+    config = world.desk.config
+    world.store = (await (await other_database(databases)).open("rebuilt")).store
+    world.desk = world.new_desk()
+    world.desk.config = config
+    await known_mints(world)
+    await begin_rebuild(world.desk)
+    if not openings_first:
+        await replay(world.desk, world.readers)
+        await import_papers(world.desk, export, LATER, Imported())
+        assert any("INV-05" in reason for reason in await world.halts())
+        return
+    _, papers = await fill(world.desk, world.readers, export)
+    assert (papers.refused, await world.halts()) == ([], [])
+    assert (await ledger_hash(world.desk)).digest == lost.digest
+    await audited(world)
+    async with world.store.read() as books:
+        shown = {one.chain: excess(one) for one in await books.readings([ASSET])}
+    assert (shown, await world.halts()) == (dict.fromkeys(CHAINS, 0), [])
 
 
 class Forgetful:
@@ -138,8 +196,7 @@ async def test_rebuild__papers_of_a_stranger__are_left_out_and_told(
     world.store = (await (await other_database(databases)).open("rebuilt")).store
     world.desk = world.new_desk()
     await begin_rebuild(world.desk)
-    await replay(world.desk, world.readers)
-    done = await import_papers(world.desk, export)
+    _, done = await fill(world.desk, world.readers, export)
     assert len(done.refused) >= 1
     assert (await read_books(world.desk, [ASSET])).assets[0].cap == 0
 

@@ -1,14 +1,18 @@
-"""The command `xstock-supply-guard rebuild`: replay the chains, then the papers of an export.
+"""The command `xstock-supply-guard rebuild`: openings, then the chains, then the other papers.
 
-Papers are taken from any guard's exported journal (`xstock audit export`), in its order, and are
-believed by their signatures alone. One that cannot be believed is told and left out.
+Openings come first: what an asset had before the bridge would else be burned from nowhere, and
+halt it, as soon as an issuance on another chain had begun its books. Papers are taken from any
+guard's exported journal (`xstock audit export`), in its order, and are believed by their
+signatures alone. One that cannot be believed is told and left out.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xstock_chains.ports import ChainReader
+from xstock_core.ids import Domain
 from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError
 from xstock_supply_guard import wire
 from xstock_supply_guard.handlers.attesting import submit_attestation
@@ -16,6 +20,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import read_line
 from xstock_supply_guard.handlers.opening import submit_opening
 from xstock_supply_guard.handlers.papers import order_message
+from xstock_supply_guard.handlers.rebuild import Replayed, replay
 from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.model import SubmittedClaim
@@ -29,6 +34,8 @@ KINDS = {
     "order-paper": wire.ISSUE_ORDER,
 }
 """Verbs whose lines carry a paper, with the paper's kind."""
+OPENINGS = frozenset({"open"})
+LATER = KINDS.keys() - OPENINGS
 
 
 @dataclass(slots=True)
@@ -54,10 +61,24 @@ def papers_of(path: Path) -> Iterator[tuple[str, Fields]]:
         raise Fatal("EXPORT_UNREADABLE", text) from error
 
 
-async def import_papers(desk: Desk, path: Path) -> Imported:
-    """Hand in every paper of an export again; raises Fatal EXPORT_UNREADABLE, FENCED."""
+async def fill(
+    desk: Desk, readers: Mapping[Domain, ChainReader], papers: Path | None
+) -> tuple[list[Replayed], Imported]:
+    """Openings, chains, the other papers; raises as `replay` and `import_papers`."""
     done = Imported()
+    if papers is not None:
+        await import_papers(desk, papers, OPENINGS, done)
+    replayed = await replay(desk, readers)
+    if papers is not None:
+        await import_papers(desk, papers, LATER, done)
+    return replayed, done
+
+
+async def import_papers(desk: Desk, path: Path, verbs: Collection[str], done: Imported) -> Imported:
+    """Hand in an export's papers of these verbs; raises Fatal EXPORT_UNREADABLE, FENCED."""
     for verb, fields in papers_of(path):
+        if verb not in verbs:
+            continue
         try:
             await _submit(desk, verb, fields)
         except Fatal:

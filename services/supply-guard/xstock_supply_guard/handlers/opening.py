@@ -183,7 +183,8 @@ async def submit_opening(
     """Book an opening that M guards have signed; the asset's exposure after it.
 
     The same opening again changes nothing. One that is restored from a lost guard's journal was
-    compared with the chains when M guards signed it; then nobody looks again.
+    compared with the chains when M guards signed it; then nobody looks again, and it is booked
+    before any block, because what follows on every chain stands on it.
 
     Raises InvalidMessage naming what is wrong, Transient
     OPENING_NOT_YET while this guard cannot book it.
@@ -195,7 +196,7 @@ async def submit_opening(
         if await _known(unit, paper) is None:
             if not restoring:
                 await _check_state(desk, unit, paper)
-            await _book(desk, unit, paper)
+            await _book(desk, unit, paper, restoring=restoring)
             await unit.journal([_line(paper, statements)], now_ms)
         balances = await unit.balances([paper.asset])
     return exposure(balances, paper.asset)
@@ -218,10 +219,11 @@ def _check_signatures(
         raise _invalid("signatures", len(signed), remedy)
 
 
-async def _book(desk: Desk, unit: GuardUnit, paper: OpeningPaper) -> None:
+async def _book(desk: Desk, unit: GuardUnit, paper: OpeningPaper, *, restoring: bool) -> None:
     """One entry per chain with supply, as of the last block booked there.
 
     Earlier blocks were judged without it: `booked` lets their readings be compared all the same.
+    Restored into empty books it stands before the first block, and nothing was judged without it.
     """
     balances = await unit.balances([paper.asset])
     scans = await unit.scans()
@@ -229,16 +231,18 @@ async def _book(desk: Desk, unit: GuardUnit, paper: OpeningPaper) -> None:
     posted, steps = [], []
     for chain, said in paper.chains.items():
         scan = scans.get(chain)
-        if scan is None or scan.through is None:
+        at = scan.through if scan is not None else None
+        if at is None and not restoring:
             raise _not_yet(f"{desk.config.chains[chain].name} is not booked yet")
+        number = at.number if at is not None else 0
         after = chain_supply(balances, paper.asset, chain) + said.shares
         if after < 0:
             raise _invalid("shares", said.shares, f"more was burned there since: {after}")
-        chains[chain] = replace(said, booked=scan.through.number)
+        chains[chain] = replace(said, booked=number)
         if said.shares:
             entry = entry_of_opening(paper.asset, chain, Shares(said.shares))
-            posted.append(Posted(entry, scan.through))
-            steps.append(SupplyStep(chain, paper.asset, scan.through.number, after))
+            posted.append(Posted(entry, at))
+            steps.append(SupplyStep(chain, paper.asset, number, after))
     await unit.post(posted, steps)
     await unit.add_opening(OpeningRecord(paper.asset, paper.digest, chains))
     await _restate(unit, paper.asset, chains)

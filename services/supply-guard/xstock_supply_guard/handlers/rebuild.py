@@ -2,8 +2,9 @@
 
 Chains carry the truth, so a guard's books can be made again from nothing but its own providers
 and the papers that people signed. What it decided itself is gone on purpose: it grants anew, and
-signs only after one permit lifetime, because it cannot know what it had signed (F47). Papers come
-last, re-verified by their signatures as if they had just been handed in.
+signs only after one permit lifetime, because it cannot know what it had signed (F47). Openings
+come before the chains and the other papers after them, re-verified by their signatures as if they
+had just been handed in.
 """
 
 from collections.abc import Mapping
