@@ -4,7 +4,8 @@ Balances rescale without a transfer, and chains activate apart. Shares do not ca
 see does, and the cap depends on custody's own multiplier. So an asset stands still from 15 minutes
 before an activation until every chain shows the announced multiplier and custody attests it.
 Multipliers are compared by value, never by a chain's own epoch number; a change that nobody
-announced holds the asset too. Pure: announcements and readings in, windows out.
+announced holds the asset too. What settled once is history: a later value that all agree on, as a
+fee makes it, does not hold again. Pure: announcements and readings in, windows out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ class Announced:
     activates_at: int
     multiplier: int
     """Scaled by 10^18."""
+    settled: bool = False
+    """Every chain and custody were seen at it once, after it activated."""
 
 
 def same_multiplier(one: int, other: int) -> bool:
@@ -44,13 +47,14 @@ def windows_of(
 
     `shown` has every chain of the asset with the multiplier of its believed reading (None: none
     yet); `attested` is custody's. Only the newest activated announcement can be unsettled: what
-    came before it is history.
+    came before it is history. If that one settled before, its value is history too, and all must
+    only agree among themselves, none of them unknown.
     """
     windows = []
     active = max((one.activates_at for one in announced if one.activates_at <= now), default=None)
     for one in announced:
         due = one.activates_at == active
-        awaited = _awaited(one.multiplier, shown, attested) if due else ""
+        awaited = _awaited(one, shown, attested) if due else ""
         windows.append(
             Window(one.activates_at - half, one.activates_at + half, not awaited, awaited)
         )
@@ -60,7 +64,25 @@ def windows_of(
     return tuple(windows)
 
 
-def _awaited(multiplier: int, shown: Mapping[Domain, int | None], attested: int | None) -> str:
+def settles(
+    one: Announced, shown: Mapping[Domain, int | None], attested: int | None, now: int
+) -> bool:
+    """Whether an announcement has activated and every chain and custody are at its value."""
+    return one.activates_at <= now and not _late(one.multiplier, shown, attested)
+
+
+def _awaited(one: Announced, shown: Mapping[Domain, int | None], attested: int | None) -> str:
+    # SECURITY: settled or not, what nobody has read or stated is awaited; two values hold besides.
+    if one.settled:
+        said = {f"chain {int(chain)}": value for chain, value in sorted(shown.items())}
+        said["custody"] = attested
+        unknown = [name for name, value in said.items() if value is None]
+        return f"any multiplier of {', '.join(unknown)}" if unknown else ""
+    late = _late(one.multiplier, shown, attested)
+    return f"multiplier {one.multiplier} of {', '.join(late)}" if late else ""
+
+
+def _late(multiplier: int, shown: Mapping[Domain, int | None], attested: int | None) -> list[str]:
     late = [
         f"chain {int(chain)}"
         for chain, value in sorted(shown.items())
@@ -68,7 +90,7 @@ def _awaited(multiplier: int, shown: Mapping[Domain, int | None], attested: int 
     ]
     if attested is None or not same_multiplier(attested, multiplier):
         late.append("custody")
-    return f"multiplier {multiplier} of {', '.join(late)}" if late else ""
+    return late
 
 
 def _disagreement(shown: Mapping[Domain, int | None], attested: int | None) -> str:

@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from xstock_core.corporate import WINDOW_SECONDS, Announced, same_multiplier, windows_of
+from xstock_core.corporate import (
+    WINDOW_SECONDS,
+    Announced,
+    same_multiplier,
+    settles,
+    windows_of,
+)
 from xstock_core.ids import Domain
 from xstock_core.review import Window
 
@@ -65,6 +71,44 @@ def test_history__an_older_action__is_settled_by_the_newer() -> None:
     unsettled = windows_of([SPLIT, later], NEW, 10 * ONE, now)
     assert shut(unsettled, now)
     assert unsettled[0].settled
+
+
+DECAYED = {Domain.ETHEREUM: 9 * ONE, Domain.BNB: 9 * ONE}
+SETTLED = replace(SPLIT, settled=True)
+
+
+@pytest.mark.parametrize(
+    ("announced", "shown", "attested", "held"),
+    [
+        (SPLIT, DECAYED, 9 * ONE, True),
+        (SETTLED, DECAYED, 9 * ONE, False),
+        (SETTLED, NEW, 10 * ONE, False),
+        (SETTLED, DECAYED, 10 * ONE, True),
+        (SETTLED, {**DECAYED, Domain.BNB: 10 * ONE}, 9 * ONE, True),
+        (SETTLED, {**DECAYED, Domain.BNB: None}, 9 * ONE, True),
+        (SETTLED, DECAYED, None, True),
+    ],
+)
+def test_split__settled_once__a_later_value_goes_where_all_agree_and_only_there(
+    announced: Announced, shown: dict[Domain, int | None], attested: int | None, held: bool
+) -> None:
+    """F51: a fee that moves every multiplier must not shut the asset for ever."""
+    now = AT + 10 * WINDOW_SECONDS
+    assert shut(windows_of([announced], shown, attested, now), now) is held
+
+
+def test_split__settled_once__a_newer_announcement_is_awaited_all_the_same() -> None:
+    now = AT + 10 * WINDOW_SECONDS
+    newer = Announced(AT + WINDOW_SECONDS, 30 * ONE)
+    assert shut(windows_of([SETTLED, newer], DECAYED, 9 * ONE, now), now)
+
+
+def test_settles__everybody_at_its_value_and_not_before_its_second() -> None:
+    assert settles(SPLIT, NEW, 10 * ONE, AT)
+    assert not settles(SPLIT, NEW, 10 * ONE, AT - 1)
+    assert not settles(SPLIT, NEW, None, AT)
+    assert not settles(SPLIT, {**NEW, Domain.BNB: None}, 10 * ONE, AT)
+    assert not settles(SPLIT, DECAYED, 9 * ONE, AT)
 
 
 def test_multipliers__of_a_float_and_of_a_uint256__are_the_same() -> None:

@@ -172,6 +172,14 @@ async def audited(world: World) -> None:
             await world.audit(domain)
 
 
+async def shows(world: World, multiplier: int, *, sequence: int) -> None:
+    """Every chain has this multiplier, custody states it, and the auditor has seen both."""
+    for chain in world.chains.values():
+        chain.set_rules(ASSET, AssetRules(multiplier=multiplier))
+    await world.attest(10_000 * SHARE, sequence=sequence, multiplier=multiplier)
+    await audited(world)
+
+
 async def paused(
     world: World, scope: Scope = OF_ASSET, *, seconds: int = 600, request_id: str = "p-1"
 ) -> Pause:
@@ -523,6 +531,31 @@ class TestCorporateActions:
         assert await world.outcome(claim) == WINDOW
         await world.attest(10_000 * SHARE, sequence=2, multiplier=TENFOLD)
         assert await world.outcome(claim) == GRANTED
+
+    async def test_split__settled_once__a_fee_that_moves_all_later_does_not_hold_again(
+        self, store: GuardStore
+    ) -> None:
+        """F51: remembered over a restart, for this version alone, and only where all agree."""
+        world = World(store=store)
+        await world.funded()
+        claim, other = await final_burn(world), await final_burn(world)
+        await submit_corporate_action(world.desk, announcement(world, after=10))
+        await world.clock.advance(2_000)
+        fee = TENFOLD - 10**16
+        await shows(world, fee, sequence=2)
+        assert await world.outcome(claim) == WINDOW  # the announced value was never there
+        await shows(world, TENFOLD, sequence=3)
+        await shows(world, fee, sequence=4)
+        world.desk = world.new_desk()
+        await world.scan()
+        assert await world.outcome(claim) == GRANTED
+        world.chains[Domain.MANTLE].set_rules(ASSET, AssetRules(multiplier=TENFOLD))
+        await audited(world)
+        assert await world.outcome(other) == WINDOW
+        await shows(world, fee, sequence=5)
+        again = announcement(world, after=-3_000, version=2)
+        await submit_corporate_action(world.desk, again)
+        assert await world.outcome(other) == WINDOW
 
     async def test_multiplier__that_nobody_announced__holds_without_an_end(
         self, store: GuardStore

@@ -17,6 +17,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
 from xstock_supply_guard.handlers.opening import not_open
+from xstock_supply_guard.handlers.standing import note_settled
 from xstock_supply_guard.model import Alarm, BelievedSupply, OpeningRecord
 from xstock_supply_guard.ports import GuardUnit
 
@@ -113,6 +114,7 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
         findings = [_finding(one) for one in await _above(desk, unit, believed)]
         halted = await latch(unit, findings, now_ms, lines)
         await _tell_below(unit, believed, now_ms)
+        await note_settled(desk, unit, auditor.assets, lines)
         if lines:
             await unit.journal(lines, now_ms)
     return Audited(

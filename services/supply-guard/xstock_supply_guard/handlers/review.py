@@ -54,7 +54,13 @@ from xstock_supply_guard.handlers.screening import (
     screen,
     settle_screening,
 )
-from xstock_supply_guard.handlers.standing import Seen, asset_drift, asset_windows, by_asset
+from xstock_supply_guard.handlers.standing import (
+    Seen,
+    asset_drift,
+    asset_windows,
+    by_asset,
+    settled_before,
+)
 from xstock_supply_guard.model import (
     Alarm,
     AttestationRecord,
@@ -389,6 +395,7 @@ async def asset_views(
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
     shown = by_asset(seen.readings)
     actions = await unit.corporate_actions(assets)
+    settled = await settled_before(desk, unit, actions)
     outdated = _outdated(attested, seen.readings)
     longest = desk.config.policy.attestation_age_seconds_max
     views = {}
@@ -407,7 +414,9 @@ async def asset_views(
             ),
             issuance=IssueSequence(sequences.get(asset, 0), issuer) if issuer else None,
             forbidden_recipients=desk.config.assets[asset].forbidden_recipients,
-            windows=asset_windows(desk, asset, actions.get(asset, ()), shown.get(asset, ()), said),
+            windows=asset_windows(
+                desk, asset, actions.get(asset, ()), shown.get(asset, ()), said, settled
+            ),
             delays=limits.delays,
             manual_from=limits.manual_from,
         )

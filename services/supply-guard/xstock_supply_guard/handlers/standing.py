@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xstock_core.cap import Attestation
-from xstock_core.corporate import WINDOW_SECONDS, Announced, windows_of
+from xstock_core.corporate import WINDOW_SECONDS, Announced, settles, windows_of
 from xstock_core.ids import AssetId, Domain
 from xstock_core.ledger import Balances
 from xstock_core.review import Window
@@ -19,11 +19,13 @@ from xstock_supply_guard.handlers.halting import check_words, excess
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.papers import signed_by_issuer
 from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Limits
-from xstock_supply_guard.ports import GuardUnit
+from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 EVENT_CHARACTERS_MAX = 64
 ANNOUNCED = "CORPORATE_ACTION"
 """The alarm of an announcement."""
+SETTLED = "corporate-action-settled"
+"""What is remembered of an announcement, by its paper's digest: another version is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,68 @@ def asset_windows(
     actions: Sequence[CorporateAction],
     readings: Sequence[BelievedSupply],
     attestation: Attestation | None,
+    settled: Collection[bytes],
 ) -> tuple[Window, ...]:
-    """The windows of one asset now."""
-    shown: dict[Domain, int | None] = dict.fromkeys(desk.config.assets[asset].decimals)
-    shown.update({one.chain: one.supply.multiplier for one in readings if one.chain in shown})
+    """The windows of one asset now; `settled` are the papers' digests of `settled_before`."""
     announced = [
-        Announced(one.activates_at, one.multiplier) for one in actions if not one.cancelled
+        Announced(one.activates_at, one.multiplier, one.statement.digest in settled)
+        for one in actions
+        if not one.cancelled
     ]
     attested = attestation.multiplier if attestation is not None else None
-    return windows_of(announced, shown, attested, desk.now)
+    return windows_of(announced, _shown(desk, asset, readings), attested, desk.now)
+
+
+def _shown(
+    desk: Desk, asset: AssetId, readings: Sequence[BelievedSupply]
+) -> dict[Domain, int | None]:
+    shown: dict[Domain, int | None] = dict.fromkeys(desk.config.assets[asset].decimals)
+    shown.update({one.chain: one.supply.multiplier for one in readings if one.chain in shown})
+    return shown
+
+
+def _due(actions: Sequence[CorporateAction], now: int) -> list[CorporateAction]:
+    """The newest announcement that has activated; several of the same second are all due."""
+    active = [one for one in actions if not one.cancelled and one.activates_at <= now]
+    newest = max((one.activates_at for one in active), default=0)
+    return [one for one in active if one.activates_at == newest]
+
+
+async def settled_before(
+    desk: Desk, unit: GuardReads, actions: Mapping[AssetId, Sequence[CorporateAction]]
+) -> frozenset[bytes]:
+    """The digests of those due that this guard has seen settled once."""
+    due = [one for known in actions.values() for one in _due(known, desk.now)]
+    return frozenset([one.statement.digest for one in due if await unit.high_water(_name(one))])
+
+
+async def note_settled(
+    desk: Desk, unit: GuardUnit, assets: Collection[AssetId], lines: list[str]
+) -> None:
+    """Remember what is settled now: a fee that moves all multipliers later must not hold again.
+
+    Where this guard never saw the announced value everywhere, only a newer announcement helps.
+    """
+    actions = await unit.corporate_actions(assets)
+    known = await settled_before(desk, unit, actions)
+    due = [one for found in actions.values() for one in _due(found, desk.now)]
+    fresh = [one for one in due if one.statement.digest not in known]
+    if not fresh:
+        return
+    waiting = {one.asset for one in fresh}
+    attested = await unit.attestations(waiting)
+    readings = by_asset(await unit.readings(waiting))
+    for one in fresh:
+        record = attested.get(one.asset)
+        said = record.attestation.multiplier if record is not None else None
+        shown = _shown(desk, one.asset, readings.get(one.asset, ()))
+        if settles(Announced(one.activates_at, one.multiplier), shown, said, desk.now):
+            await unit.raise_high_water(_name(one), one.activates_at)
+            lines.append(line(SETTLED, asset=one.asset, event=one.event_id, version=one.version))
+
+
+def _name(action: CorporateAction) -> str:
+    return f"{SETTLED}/{action.statement.digest.hex()}"
 
 
 def asset_drift(
