@@ -157,16 +157,24 @@ def check_recipient(context: Context, claim: Claim) -> Verdict:
 def check_screening(context: Context, claim: Claim) -> Verdict:
     """The token does not screen mints, so the bridge does: recipient, refund address, sender.
 
-    An address that the list was not asked about is unknown, and nothing is released on that.
+    An address that the list was not asked about is unknown, and nothing is released on that. What
+    people cleared, they cleared of the addresses that were listed then.
     """
     parties = _parties(claim)
     if context.screened_among is not None and not parties <= context.screened_among:
         return refuse(Reason.SCREENING_UNKNOWN)
     listed = sorted(parties & context.screened.keys())
-    if not listed or claim.transfer_id in context.cleared:
+    # SECURITY: who agreed to one party has not agreed to another that was listed since.
+    cleared = context.cleared.get(claim.transfer_id, frozenset())
+    first = next((one for one in listed if one not in cleared), None)
+    if first is None:
         return GRANTED
-    first = listed[0]
-    return refuse(Reason.SCREENED, address=first.hex(), listed=context.screened[first])
+    return refuse(
+        Reason.SCREENED,
+        address=first.hex(),
+        listed=context.screened[first],
+        parties=",".join(one.hex() for one in listed),
+    )
 
 
 def _parties(claim: Claim) -> set[Address32]:

@@ -238,8 +238,8 @@ class Context:
     """The addresses that the list was asked about; None: there is no list."""
     approved: frozenset[TransferId] = frozenset()
     """Transfers that people have reviewed and let through MANUAL_REVIEW."""
-    cleared: frozenset[TransferId] = frozenset()
-    """Transfers that people have let through SCREENED."""
+    cleared: Mapping[TransferId, frozenset[Address32]] = field(default_factory=dict)
+    """Transfers that people have let through SCREENED, with the addresses they knew as listed."""
     paid: frozenset[TransferId] = frozenset()
     """Redemptions that custody lists as paid out."""
     rejected: frozenset[TransferId] = frozenset()

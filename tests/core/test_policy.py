@@ -387,9 +387,26 @@ def test_refusal__that_ends_by_itself__says_when(name: str, until: int | None) -
 
 def test_screening__approved_by_a_person__passes() -> None:
     context = a_context(
-        BURN, screened={an_address(2): "sanctions"}, cleared=frozenset({CLAIM.transfer_id})
+        BURN,
+        screened={an_address(2): "sanctions"},
+        cleared={CLAIM.transfer_id: frozenset({an_address(2)})},
     )
     assert the_verdict(context) == GRANTED
+
+
+def test_screening__approved_for_one_party__does_not_pass_another_listed_since() -> None:
+    """Who agreed to the recipient has not agreed to the sender; and the other way round."""
+    parties = {CLAIM.message.recipient, BURN.sender}
+    assert len(parties) == 2
+    for one in parties:
+        (other,) = parties - {one}
+        cleared = {CLAIM.transfer_id: frozenset({one})}
+        context = a_context(BURN, screened={one: "issuer"}, cleared=cleared)
+        assert the_verdict(context) == GRANTED
+        verdict = the_verdict(replace(context, screened=dict.fromkeys(parties, "sanctions")))
+        assert isinstance(verdict, Refused)
+        assert (verdict.reason, verdict.detail["address"]) == (Reason.SCREENED, other.hex())
+        assert verdict.detail["parties"] == ",".join(sorted(party.hex() for party in parties))
 
 
 @pytest.mark.parametrize(
@@ -555,14 +572,15 @@ def test_people__let_through_one_reason__not_the_other() -> None:
     listed = {an_address(2): "sanctions"}
     context = replace(with_view(manual_from=SHARE), screened=listed)
     reviewed = frozenset({CLAIM.transfer_id})
+    cleared = {CLAIM.transfer_id: frozenset(listed)}
     for passed, reason in (
         (replace(context, approved=reviewed), Reason.SCREENED),
-        (replace(context, cleared=reviewed), Reason.MANUAL_REVIEW),
+        (replace(context, cleared=cleared), Reason.MANUAL_REVIEW),
     ):
         verdict = the_verdict(passed)
         assert isinstance(verdict, Refused)
         assert verdict.reason is reason
-    assert the_verdict(replace(context, approved=reviewed, cleared=reviewed)) == GRANTED
+    assert the_verdict(replace(context, approved=reviewed, cleared=cleared)) == GRANTED
 
 
 def test_screening__sender_nobody_asked_about__holds() -> None:

@@ -618,6 +618,52 @@ class TestScreening:
         assert await world.outcome(claim) == GRANTED
         assert (await world.sign(claim.message)).signature
 
+    async def test_screened__another_party_listed_since__is_not_let_through_with_the_first(
+        self, store: GuardStore
+    ) -> None:
+        """Two people cleared it of its recipient; nobody has said anything of its sender."""
+        world = World(store=store)
+        await world.funded()
+        listing = ListOf({RECIPIENT: "us-person"})
+        world.desk.screening = listing
+        parked = (Outcome.PARKED, "SCREENED")
+        claim, late = await final_burn(world), await final_burn(world)
+        for one, request_id in ((claim, "r-1"), (late, "r-2")):
+            assert await world.outcome(one) == parked
+            await decided(world, ProposalKind.RELEASE, id_of(one.message), request_id=request_id)
+        assert await world.outcome(claim) == GRANTED
+        listing.accounts[HOLDER] = "sanctions"
+        assert (await world.sign(claim.message)).refusals[0].reason == "SCREENED"
+        ruling = (await world.review(late))[0]
+        assert (ruling.outcome, ruling.reason, ruling.detail["address"]) == (*parked, HOLDER.hex())
+        again = "r-3"
+        await decided(world, ProposalKind.RELEASE, id_of(late.message), request_id=again)
+        assert await world.outcome(late) == GRANTED
+        assert (await world.sign(late.message)).signature
+
+    async def test_screened__another_party_while_people_decide__they_must_propose_anew(
+        self, store: GuardStore
+    ) -> None:
+        """The ruling that stands says who is listed now, and its alarm is told again."""
+        world = World(store=store)
+        await world.funded()
+        listing = ListOf({RECIPIENT: "us-person"})
+        world.desk.screening = listing
+        claim = await final_burn(world)
+        await world.outcome(claim)
+        made = await proposed(world, ProposalKind.RELEASE, id_of(claim.message))
+        listing.accounts[HOLDER] = "sanctions"
+        await world.outcome(claim)
+        with pytest.raises(InvalidMessage, match="propose anew"):
+            await agreed(world, made)
+        async with world.store.read() as books:
+            (alarm,) = [one.alarm for one in await books.alarms() if one.alarm.code == "PARKED"]
+        assert HOLDER.hex() in alarm.detail
+        del listing.accounts[HOLDER]
+        await world.outcome(claim)
+        await agreed(world, made)
+        assert await world.outcome(claim) == GRANTED
+
     async def test_screened__after_the_grant__stops_the_signature(self, store: GuardStore) -> None:
         world = World(store=store)
         await world.funded()

@@ -113,7 +113,7 @@ async def test_subject_check__removed__a_blank_approval_lets_a_listed_one_throug
     claim = await final_burn(world)
 
     async def anything(*_: object) -> bytes:
-        return b"SCREENED"
+        return b"SCREENED " + HOLDER.hex().encode()
 
     checks = {**proposals._CHECKS, ProposalKind.RELEASE: anything}
     monkeypatch.setattr(proposals, "_CHECKS", checks)

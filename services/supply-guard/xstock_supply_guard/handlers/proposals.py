@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from xstock_core.ids import AssetId, TransferId, orphan_refund_nonce
+from xstock_core.ids import Address32, AssetId, TransferId, orphan_refund_nonce
 from xstock_core.ledger import entry_of_orphan_write_off
 from xstock_core.refusal import Reason
 from xstock_core.release import ExecutionKey
@@ -22,7 +22,7 @@ from xstock_supply_guard.handlers.limits import parse_limits, refit
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.pausing import PAUSED, scope_of, scope_text
 from xstock_supply_guard.handlers.post import supply_steps
-from xstock_supply_guard.model import Alarm, Outcome, Posted, Proposal, ProposalKind
+from xstock_supply_guard.model import Alarm, Outcome, Posted, Proposal, ProposalKind, Ruling
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 APPROVER = "approver"
@@ -208,15 +208,24 @@ async def _check_limits(desk: Desk, unit: GuardReads, subject: bytes, payload: b
 async def _check_release(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
     del desk
     record = (await unit.claims([TransferId(subject)])).get(TransferId(subject))
-    reason = record.ruling.reason if record is not None else ""
     parked = record is not None and record.ruling.outcome is Outcome.PARKED
-    if not parked or reason not in _REVIEWED:
+    if record is None or not parked or record.ruling.reason not in _REVIEWED:
         remedy = f"give a transfer that is parked here as {' or '.join(_REVIEWED)}"
         raise _refused("subject", subject.hex(), remedy)
-    if payload and payload != reason.encode():
-        # SECURITY: who agreed to the size has not agreed to a recipient that was listed since.
-        raise _refused("subject", subject.hex(), f"it is parked as {reason} now; propose anew")
-    return reason.encode()
+    now = _about(record.ruling)
+    if payload and payload != now:
+        # SECURITY: who agreed to the size has not agreed to a recipient that was listed since,
+        # nor who agreed to the recipient to a sender.
+        raise _refused(
+            "subject", subject.hex(), f"it is parked as {now.decode()} now; propose anew"
+        )
+    return now
+
+
+def _about(ruling: Ruling) -> bytes:
+    """What a RELEASE lets through: the reason and, for SCREENED, every address that is listed."""
+    parties = ruling.detail.get("parties", "") if ruling.reason == Reason.SCREENED.value else ""
+    return " ".join([ruling.reason, *parties.split(",")] if parties else [ruling.reason]).encode()
 
 
 async def _check_transfer(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
@@ -329,10 +338,16 @@ _EXECUTES: Mapping[ProposalKind, Execute] = {
 
 async def reviewed(
     unit: GuardReads, ids: set[TransferId]
-) -> tuple[frozenset[TransferId], frozenset[TransferId]]:
-    """(let through MANUAL_REVIEW, let through SCREENED) among these."""
-    passed: dict[str, set[TransferId]] = {reason: set() for reason in _REVIEWED}
+) -> tuple[frozenset[TransferId], Mapping[TransferId, frozenset[Address32]]]:
+    """(let through MANUAL_REVIEW, let through SCREENED with whom that was about) among these."""
+    manual: set[TransferId] = set()
+    cleared: dict[TransferId, frozenset[Address32]] = {}
     for one in await unit.decisions(ProposalKind.RELEASE, ids) if ids else ():
-        passed[one.payload.decode()].add(TransferId(one.subject))
-    screened, manual = (frozenset(passed[reason]) for reason in _REVIEWED)
-    return manual, screened
+        key = TransferId(one.subject)
+        reason, *parties = one.payload.decode().split(" ")
+        if reason == Reason.MANUAL_REVIEW.value:
+            manual.add(key)
+        else:
+            known = cleared.get(key, frozenset())
+            cleared[key] = known.union(Address32(bytes.fromhex(party)) for party in parties)
+    return frozenset(manual), cleared

@@ -579,7 +579,10 @@ def _ruling(transfer_id: TransferId, verdict: Verdict, sequence: int = 0) -> Rul
 
 
 def _same(known: Ruling, now: Ruling) -> bool:
-    return (known.outcome, known.reason) == (now.outcome, now.reason)
+    """SECURITY: whom a SCREENED transfer is parked for is what people decide about."""
+    if (known.outcome, known.reason) != (now.outcome, now.reason):
+        return False
+    return now.reason != Reason.SCREENED.value or known.detail == now.detail
 
 
 def ruling_of(transfer_id: TransferId, verdict: Verdict) -> Ruling:

@@ -252,7 +252,7 @@ async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Sc
         paused_until=until,
         screened=screening.listed,
         screened_among=screening.asked,
-        cleared=(await reviewed(unit, set(records)))[1] if screening.listed else frozenset(),
+        cleared=(await reviewed(unit, set(records)))[1] if screening.listed else {},
         executed=frozenset(key for key, message in messages.items() if key_of(message) in done),
     )
 
