@@ -16,7 +16,8 @@ from xstock_devnet.world import World
 from xstock_runtime.migrations import grant_runtime, upgrade
 from xstock_supply_guard.adapters.tables import APPEND_ONLY
 
-STOLEN = "MSFTx"
+STOLEN = "MSTRx"
+"""Nobody else's: the agent's pause on the chains outlasts the test."""
 SHARES = 25 * 10**8
 REBUILT = "guard_rebuilt"
 
