@@ -30,7 +30,12 @@ async def _run(*words: str, environment: dict[str, str] | None = None) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 240)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 240)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 0, (words, err.decode()[-2000:], out.decode()[-500:])
     return out.decode()
 

@@ -62,7 +62,12 @@ def xstock(environment: dict[str, str]) -> Xstock:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         assert b"Traceback" not in err, err.decode()
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
