@@ -232,8 +232,8 @@ class GuardReads(Protocol):
         """The newest version of every event of these assets, by activation."""
         ...
 
-    async def high_water(self, name: str) -> int:
-        """A figure that only rises; 0 before the first."""
+    async def high_water(self, names: Collection[str]) -> Mapping[str, int]:
+        """Figures that only rise, by name; one that was never raised is absent."""
         ...
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:

@@ -91,8 +91,9 @@ class PeopleMemory:
                 found[asset] = (*found.get(asset, ()), action)
         return found
 
-    async def high_water(self, name: str) -> int:
-        return self.people.high_water.get(name, 0)
+    async def high_water(self, names: Collection[str]) -> Mapping[str, int]:
+        known = self.people.high_water
+        return {name: known[name] for name in names if name in known}
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
         known = self.people.orphans

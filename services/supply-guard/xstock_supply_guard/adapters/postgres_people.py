@@ -93,9 +93,9 @@ class PeopleTables:
             found[action.asset] = (*found.get(action.asset, ()), action)
         return found
 
-    async def high_water(self, name: str) -> int:
-        found = await self._all("SELECT value FROM high_water WHERE name = :name", name=name)
-        return int(found[0].value) if found else 0
+    async def high_water(self, names: Collection[str]) -> Mapping[str, int]:
+        sql = "SELECT name, value FROM high_water WHERE name = ANY(CAST(:names AS text[]))"
+        return {row.name: int(row.value) for row in await self._all(sql, names=list(names))}
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
         sql = "SELECT * FROM orphan WHERE nonce = ANY(CAST(:nonces AS bytea[]))"

@@ -54,11 +54,16 @@ async def settle_screening(unit: GuardReads, said: Screening) -> Screening:
     """The answer, unless an older list gave it than one that was believed before."""
     if said.asked is None:
         return said
-    known = await unit.high_water(SEQUENCE)
+    known = await _believed(unit)
     if not said.failed and said.sequence < known:
         text = f"list {said.sequence} is older than {known}, which was believed before"
         return Screening(frozenset(), senders=said.senders, failed=text)
     return said
+
+
+async def _believed(unit: GuardReads) -> int:
+    """The highest sequence that this guard has believed; 0 before the first."""
+    return (await unit.high_water([SEQUENCE])).get(SEQUENCE, 0)
 
 
 async def note_screening(desk: Desk, unit: GuardUnit, said: Screening) -> None:
@@ -73,7 +78,7 @@ async def note_screening(desk: Desk, unit: GuardUnit, said: Screening) -> None:
     if desk.live.screening_failed:
         await unit.calm(UNKNOWN, [_SCOPE])
         desk.live.screening_failed = False
-    if said.sequence > await unit.high_water(SEQUENCE):
+    if said.sequence > await _believed(unit):
         await unit.raise_high_water(SEQUENCE, said.sequence)
         await unit.journal([line(SEQUENCE, sequence=said.sequence)], now_ms)
 

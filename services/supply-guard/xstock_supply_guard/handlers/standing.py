@@ -141,7 +141,8 @@ async def settled_before(
 ) -> frozenset[bytes]:
     """The digests of those due that this guard has seen settled once."""
     due = [one for known in actions.values() for one in _due(known, desk.now)]
-    return frozenset([one.statement.digest for one in due if await unit.high_water(_name(one))])
+    marks = await unit.high_water([_name(one) for one in due]) if due else {}
+    return frozenset(one.statement.digest for one in due if _name(one) in marks)
 
 
 async def note_settled(
