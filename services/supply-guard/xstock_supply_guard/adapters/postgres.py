@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xstock_core.bucket import Bucket, BucketKey
@@ -138,12 +137,6 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         self._store = store
         self._connection = connection
         self.unlinked = Unlinked()
-
-    async def _rows(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        return (await self._connection.execute(text(sql), parameters)).all()
-
-    async def _execute(self, sql: str, parameters: Mapping[str, Any]) -> None:
-        await self._connection.execute(text(sql), dict(parameters))
 
     async def identity(self) -> str:
         return str((await self._rows(_IDENTITY))[0].identity)
@@ -304,10 +297,10 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             "signing_from": origin.signing_from,
             "at_ms": at_ms,
         }
-        await self._execute(sql, parameters)
+        await self._execute(sql, **parameters)
 
     async def save_scan(self, scan: Scan) -> None:
-        await self._execute(_SAVE_SCAN, rows.scan_parameters(scan))
+        await self._execute(_SAVE_SCAN, **rows.scan_parameters(scan))
         if scan.through is not None:
             self.unlinked.through[scan.chain] = scan.through
 
@@ -336,7 +329,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         await insert_many(self._connection, "execution", rows.execution_columns(executions))
 
     async def mark_matched(self, keys: Collection[ExecutionKey]) -> None:
-        await self._execute(_MARK_MATCHED, rows.key_columns(keys))
+        await self._execute(_MARK_MATCHED, **rows.key_columns(keys))
 
     async def post(self, posted: Sequence[Posted], steps: Sequence[SupplyStep]) -> None:
         await insert_many(self._connection, "ledger_entry", rows.entry_columns(posted))
@@ -366,7 +359,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
 
     async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
         parameters = {"asset": entry.asset, "amount": entry.amount, "cap": cap}
-        await self._execute(_OPEN_CUSTODY, {"asset": entry.asset})
+        await self._execute(_OPEN_CUSTODY, asset=entry.asset)
         # SECURITY: one statement decides and moves; two statements would race (F49).
         custody = await self._rows(_RESERVE, **parameters)
         if not custody:
@@ -400,7 +393,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         )
 
     async def add_attestation(self, record: AttestationRecord) -> None:
-        await self._execute(_ADD_ATTESTATION, rows.attestation_parameters(record))
+        await self._execute(_ADD_ATTESTATION, **rows.attestation_parameters(record))
         said = record.attestation
         self.unlinked.attested[said.asset] = said.sequence
 
@@ -413,7 +406,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             "latched_by": halt.by,
             "at_ms": halt.at_ms,
         }
-        await self._execute(_ADD_HALT, parameters)
+        await self._execute(_ADD_HALT, **parameters)
 
     async def add_approval(self, halt_id: str, identity: str, reason: str, at_ms: int) -> None:
         sql = (
@@ -421,14 +414,14 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             " VALUES (:halt_id, :identity, :reason, :at_ms)"
         )
         parameters = {"halt_id": halt_id, "identity": identity, "reason": reason, "at_ms": at_ms}
-        await self._execute(sql, parameters)
+        await self._execute(sql, **parameters)
 
     async def clear_halt(self, halt_id: str, at_ms: int) -> None:
         sql = "UPDATE halt SET cleared_ms = :at_ms WHERE id = :id"
-        await self._execute(sql, {"id": halt_id, "at_ms": at_ms})
+        await self._execute(sql, id=halt_id, at_ms=at_ms)
 
     async def add_permit(self, permit: Permit) -> None:
-        await self._execute(_ADD_PERMIT, rows.permit_parameters(permit))
+        await self._execute(_ADD_PERMIT, **rows.permit_parameters(permit))
 
     async def save_readings(self, readings: Sequence[BelievedSupply]) -> None:
         await insert_many(
@@ -476,7 +469,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             "DELETE FROM waiting WHERE transfer_id = ANY(CAST(:gone AS bytea[]))"
             " OR asked_ms < :asked"
         )
-        await self._execute(sql, {"gone": list(gone), "asked": asked_since_ms})
+        await self._execute(sql, gone=list(gone), asked=asked_since_ms)
 
     async def add_evidence(self, chain: Domain, code: str, detail: str, at_ms: int) -> None:
         sql = (
@@ -484,7 +477,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             " VALUES (:chain, :code, :detail, :at_ms)"
         )
         parameters = {"chain": int(chain), "code": code, "detail": detail, "at_ms": at_ms}
-        await self._execute(sql, parameters)
+        await self._execute(sql, **parameters)
 
     async def publish(self, rulings: Sequence[Ruling], at_ms: int) -> None:
         await self._store.publish(self._connection, rulings, at_ms)

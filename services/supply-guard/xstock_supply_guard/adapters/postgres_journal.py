@@ -7,9 +7,6 @@ proof costs the same at ten entries and at ten million.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from xstock_core.amount import Shares
 from xstock_core.ids import AssetId, Domain
 from xstock_core.ledger import (
@@ -22,6 +19,7 @@ from xstock_core.ledger import (
 from xstock_core.observation import BlockRef
 from xstock_supply_guard.adapters import rows
 from xstock_supply_guard.adapters.linking import Unlinked
+from xstock_supply_guard.adapters.statements import Statements
 from xstock_supply_guard.model import (
     FIRST_LINK,
     JournalHead,
@@ -31,19 +29,15 @@ from xstock_supply_guard.model import (
 )
 
 
-class JournalUnit:
+class JournalUnit(Statements):
     """What a unit of work does with the journal."""
 
-    _connection: AsyncConnection
     unlinked: Unlinked
-
-    async def _journal_rows(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        return (await self._connection.execute(text(sql), parameters)).all()
 
     async def journal_head(self) -> JournalHead:
         """The last link."""
         sql = "SELECT sequence, digest, at_ms FROM journal ORDER BY sequence DESC LIMIT 1"
-        return _head(await self._journal_rows(sql))
+        return _head(await self._rows(sql))
 
     async def link_at(self, at_ms: int) -> JournalHead:
         """The last link no later than this."""
@@ -51,7 +45,7 @@ class JournalUnit:
             "SELECT sequence, digest, at_ms FROM journal WHERE at_ms <= :at_ms"
             " ORDER BY at_ms DESC, sequence DESC LIMIT 1"
         )
-        return _head(await self._journal_rows(sql, at_ms=at_ms))
+        return _head(await self._rows(sql, at_ms=at_ms))
 
     async def journal_after(self, sequence: int, limit: int) -> Sequence[JournalLink]:
         """The links that follow."""
@@ -64,7 +58,7 @@ class JournalUnit:
                 row.at_ms,
                 tuple(row.lines.split("\n")),
             )
-            for row in await self._journal_rows(sql, after=sequence, limit=limit)
+            for row in await self._rows(sql, after=sequence, limit=limit)
         ]
 
     async def ledger_at(self, assets: Collection[AssetId], sequence: int) -> LedgerAt:
@@ -72,19 +66,19 @@ class JournalUnit:
         wanted: dict[str, Any] = {"assets": list(assets), "sequence": sequence}
         balances = {
             (AssetId(bytes(row.asset)), parse_account(row.account)): int(row.amount)
-            for row in await self._journal_rows(_BALANCES_AT, **wanted)
+            for row in await self._rows(_BALANCES_AT, **wanted)
         }
         through = {}
-        for row in await self._journal_rows(_THROUGH_AT, sequence=sequence):
+        for row in await self._rows(_THROUGH_AT, sequence=sequence):
             chain = rows.DOMAINS[row.chain]
             through[chain] = BlockRef(chain, row.number, bytes(row.hash), row.time)
-        said = map(rows.attestation_of, await self._journal_rows(_ATTESTED_AT, **wanted))
+        said = map(rows.attestation_of, await self._rows(_ATTESTED_AT, **wanted))
         attested = {one.attestation.asset: one for one in said}
         return LedgerAt(balances, through, attested)
 
     async def balances_off(self) -> Sequence[str]:
         """Balances that are not what was journaled last."""
-        return [_off(row) for row in await self._journal_rows(_BALANCES_OFF)]
+        return [_off(row) for row in await self._rows(_BALANCES_OFF)]
 
     async def entries_off(self) -> Sequence[str]:
         """Balances that are not the sum of their entries, read in stretches of blocks.
@@ -92,14 +86,14 @@ class JournalUnit:
         Each stretch is a statement of its own, well within a statement's time at any size.
         """
         summed: dict[tuple[bytes, str], int] = {}
-        blocks = (await self._journal_rows(_BLOCKS))[0].blocks
+        blocks = (await self._rows(_BLOCKS))[0].blocks
         for first in range(0, blocks, BLOCKS_AT_ONCE):
             limits = {"low": f"({first},0)", "high": f"({first + BLOCKS_AT_ONCE},0)"}
-            for row in await self._journal_rows(_SUMS, **limits):
+            for row in await self._rows(_SUMS, **limits):
                 for account, amount in ((row.debit, -row.amount), (row.credit, row.amount)):
                     key = bytes(row.asset), account
                     summed[key] = summed.get(key, 0) + int(amount)
-        rows_held = await self._journal_rows("SELECT asset, account, amount FROM balance")
+        rows_held = await self._rows("SELECT asset, account, amount FROM balance")
         held = {(bytes(row.asset), row.account): int(row.amount) for row in rows_held}
         return [
             f"{asset.hex()} {account} holds {held.get((asset, account), 0)}, its entries make "
@@ -117,7 +111,7 @@ class JournalUnit:
             " ORDER BY id LIMIT :limit"
         )
         wanted = [kind.value for kind in kinds]
-        found = await self._journal_rows(sql, after=bytes(after), kinds=wanted, limit=limit)
+        found = await self._rows(sql, after=bytes(after), kinds=wanted, limit=limit)
         return [_entry(row) for row in found]
 
     async def journal(self, lines: Sequence[str], at_ms: int) -> JournalHead:
@@ -138,7 +132,7 @@ class JournalUnit:
             "attested": list(self.unlinked.attested),
             "attestations": list(self.unlinked.attested.values()),
         }
-        await self._connection.execute(text(_LINK), parameters)
+        await self._execute(_LINK, **parameters)
         self.unlinked.clear()
         return head
 

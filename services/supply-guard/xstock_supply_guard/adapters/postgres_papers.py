@@ -8,13 +8,11 @@ One part of the guard's unit of work (`adapters/postgres.py`), set-based like th
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.observation import BurnFinal
 from xstock_runtime.database import insert_many
 from xstock_supply_guard.adapters import rows
+from xstock_supply_guard.adapters.statements import Statements
 from xstock_supply_guard.model import (
     Opening,
     OpeningRecord,
@@ -25,20 +23,15 @@ from xstock_supply_guard.model import (
 )
 
 
-class PaperTables:
+class PaperTables(Statements):
     """The part of a unit of work that is about papers, over one transaction."""
-
-    _connection: AsyncConnection
-
-    async def _found(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        return (await self._connection.execute(text(sql), parameters)).all()
 
     async def paper_signatures(self, kind: str, subject: bytes) -> Sequence[PaperSignature]:
         sql = (
             "SELECT * FROM paper_signature WHERE kind = :kind AND subject = :subject"
             " ORDER BY key_id"
         )
-        return [_signature_of(row) for row in await self._found(sql, kind=kind, subject=subject)]
+        return [_signature_of(row) for row in await self._rows(sql, kind=kind, subject=subject)]
 
     async def redemptions(
         self, ids: Collection[TransferId]
@@ -50,18 +43,18 @@ class PaperTables:
         self, ids: Collection[TransferId]
     ) -> Mapping[TransferId, RedemptionRecord]:
         sql = "SELECT * FROM redemption WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        found = [_redemption_of(row) for row in await self._found(sql, ids=list(ids))]
+        found = [_redemption_of(row) for row in await self._rows(sql, ids=list(ids))]
         return {one.transfer_id: one for one in found}
 
     async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:
         parameters = {"custody": int(Domain.CUSTODY), "after": after or b"", "limit": limit}
-        return [rows.burn_of(row) for row in await self._found(_OPEN_REDEMPTIONS, **parameters)]
+        return [rows.burn_of(row) for row in await self._rows(_OPEN_REDEMPTIONS, **parameters)]
 
     async def opened(self, assets: Collection[AssetId]) -> Mapping[AssetId, OpeningRecord]:
         sql = "SELECT * FROM opening WHERE asset = ANY(CAST(:assets AS bytea[])) ORDER BY chain"
         chains: dict[AssetId, dict[Domain, Opening]] = {}
         digests: dict[AssetId, bytes] = {}
-        for row in await self._found(sql, assets=list(assets)):
+        for row in await self._rows(sql, assets=list(assets)):
             asset = AssetId(bytes(row.asset))
             digests[asset] = bytes(row.digest)
             chains.setdefault(asset, {})[rows.DOMAINS[row.chain]] = Opening(
@@ -76,7 +69,7 @@ class PaperTables:
 
     async def uncovered(self, assets: Collection[AssetId]) -> Mapping[AssetId, int]:
         sql = "SELECT asset, since_ms FROM uncovered WHERE asset = ANY(CAST(:assets AS bytea[]))"
-        found = await self._found(sql, assets=list(assets))
+        found = await self._rows(sql, assets=list(assets))
         return {AssetId(bytes(row.asset)): row.since_ms for row in found}
 
     async def add_paper_signatures(self, signatures: Sequence[PaperSignature]) -> None:
@@ -138,7 +131,7 @@ class PaperTables:
 
     async def clear_uncovered(self, assets: Collection[AssetId]) -> None:
         sql = "DELETE FROM uncovered WHERE asset = ANY(CAST(:assets AS bytea[]))"
-        await self._connection.execute(text(sql), {"assets": list(assets)})
+        await self._execute(sql, assets=list(assets))
 
 
 def _signature_of(row: Any) -> PaperSignature:

@@ -7,15 +7,12 @@ trip, whatever the number of subjects.
 # ruff: noqa: D102 - ports.py says what each method promises
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
-
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xstock_core.ids import AssetId
 from xstock_core.observation import OrphanBurn
 from xstock_runtime.database import insert_many
 from xstock_supply_guard.adapters import rows_people as rows
+from xstock_supply_guard.adapters.statements import Statements
 from xstock_supply_guard.model import (
     Alarm,
     CorporateAction,
@@ -27,23 +24,15 @@ from xstock_supply_guard.model import (
 )
 
 
-class PeopleTables:
+class PeopleTables(Statements):
     """The statements; `tell` leaves alarms in the outbox of this transaction."""
-
-    _connection: AsyncConnection
 
     async def tell(self, alarms: Sequence[Alarm], at_ms: int) -> None:
         """Leave alarms in the outbox of this transaction."""
         raise NotImplementedError
 
-    async def _all(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        return (await self._connection.execute(text(sql), parameters)).all()
-
-    async def _do(self, sql: str, **parameters: Any) -> None:
-        await self._connection.execute(text(sql), parameters)
-
     async def proposal(self, proposal_id: str) -> Proposal | None:
-        found = await self._all(f"{_PROPOSALS} WHERE id = :id", id=proposal_id)
+        found = await self._rows(f"{_PROPOSALS} WHERE id = :id", id=proposal_id)
         return rows.proposal_of(found[0]) if found else None
 
     async def proposals(self, since_ms: int, limit: int) -> Sequence[Proposal]:
@@ -51,7 +40,7 @@ class PeopleTables:
             f"{_PROPOSALS} WHERE executed_ms IS NULL OR at_ms >= :since"
             " ORDER BY at_ms DESC, id LIMIT :limit"
         )
-        found = await self._all(sql, since=since_ms, limit=limit)
+        found = await self._rows(sql, since=since_ms, limit=limit)
         return [rows.proposal_of(row) for row in found]
 
     async def decisions(
@@ -61,7 +50,7 @@ class PeopleTables:
             f"{_PROPOSALS} WHERE kind = :kind AND subject = ANY(CAST(:subjects AS bytea[]))"
             " AND executed_ms > 0 ORDER BY executed_ms, id"
         )
-        found = await self._all(sql, kind=kind.value, subjects=list(subjects))
+        found = await self._rows(sql, kind=kind.value, subjects=list(subjects))
         return [rows.proposal_of(row) for row in found]
 
     async def approved(self, kind: ProposalKind, subjects: Collection[bytes]) -> set[bytes]:
@@ -69,42 +58,42 @@ class PeopleTables:
             "SELECT DISTINCT subject FROM proposal WHERE kind = :kind"
             " AND subject = ANY(CAST(:subjects AS bytea[])) AND executed_ms > 0"
         )
-        found = await self._all(sql, kind=kind.value, subjects=list(subjects))
+        found = await self._rows(sql, kind=kind.value, subjects=list(subjects))
         return {bytes(row.subject) for row in found}
 
     async def pause(self, pause_id: str) -> Pause | None:
-        found = await self._all("SELECT * FROM pause WHERE id = :id", id=pause_id)
+        found = await self._rows("SELECT * FROM pause WHERE id = :id", id=pause_id)
         return rows.pause_of(found[0]) if found else None
 
     async def pauses(self, now: int) -> Sequence[Pause]:
         sql = "SELECT * FROM pause WHERE lifted_ms IS NULL AND until > :now ORDER BY at_ms, id"
-        return [rows.pause_of(row) for row in await self._all(sql, now=now)]
+        return [rows.pause_of(row) for row in await self._rows(sql, now=now)]
 
     async def limits(self) -> Mapping[AssetId | None, Limits]:
-        found = await self._all("SELECT * FROM limits")
+        found = await self._rows("SELECT * FROM limits")
         return {rows.limited_asset(row): rows.limits_of(row) for row in found}
 
     async def corporate_actions(
         self, assets: Collection[AssetId]
     ) -> Mapping[AssetId, tuple[CorporateAction, ...]]:
         found: dict[AssetId, tuple[CorporateAction, ...]] = {}
-        for row in await self._all(_ACTIONS, assets=list(assets)):
+        for row in await self._rows(_ACTIONS, assets=list(assets)):
             action = rows.corporate_action_of(row)
             found[action.asset] = (*found.get(action.asset, ()), action)
         return found
 
     async def high_water(self, names: Collection[str]) -> Mapping[str, int]:
         sql = "SELECT name, value FROM high_water WHERE name = ANY(CAST(:names AS text[]))"
-        return {row.name: int(row.value) for row in await self._all(sql, names=list(names))}
+        return {row.name: int(row.value) for row in await self._rows(sql, names=list(names))}
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
         sql = "SELECT * FROM orphan WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = await self._all(sql, nonces=list(nonces))
+        found = await self._rows(sql, nonces=list(nonces))
         return {bytes(row.nonce): rows.orphan_of(row) for row in found}
 
     async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
         sql = "SELECT * FROM orphan WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = await self._all(sql, nonces=list(nonces))
+        found = await self._rows(sql, nonces=list(nonces))
         return {bytes(row.refund_nonce): rows.orphan_of(row) for row in found}
 
     async def add_orphans(self, orphans: Sequence[OrphanBurn]) -> None:
@@ -113,11 +102,11 @@ class PeopleTables:
         await insert_many(self._connection, "orphan", columns, on_conflict="DO NOTHING")
 
     async def alarms(self) -> Sequence[RaisedAlarm]:
-        found = await self._all("SELECT * FROM alarm_standing ORDER BY at_ms, code, scope, about")
+        found = await self._rows("SELECT * FROM alarm_standing ORDER BY at_ms, code, scope, about")
         return [rows.raised_alarm_of(row) for row in found]
 
     async def add_proposal(self, proposal: Proposal) -> None:
-        await self._do(_ADD_PROPOSAL, **rows.proposal_parameters(proposal))
+        await self._execute(_ADD_PROPOSAL, **rows.proposal_parameters(proposal))
 
     async def approve_proposal(
         self, proposal_id: str, identity: str, reason: str, at_ms: int
@@ -126,27 +115,27 @@ class PeopleTables:
             "INSERT INTO proposal_approval (proposal_id, identity, reason, at_ms)"
             " VALUES (:id, :identity, :reason, :at_ms)"
         )
-        await self._do(sql, id=proposal_id, identity=identity, reason=reason, at_ms=at_ms)
+        await self._execute(sql, id=proposal_id, identity=identity, reason=reason, at_ms=at_ms)
 
     async def execute_proposal(self, proposal_id: str, at_ms: int) -> None:
         sql = "UPDATE proposal SET executed_ms = :at_ms WHERE id = :id AND executed_ms IS NULL"
-        await self._do(sql, id=proposal_id, at_ms=at_ms)
+        await self._execute(sql, id=proposal_id, at_ms=at_ms)
 
     async def add_pause(self, pause: Pause) -> None:
-        await self._do(_ADD_PAUSE, **rows.pause_parameters(pause))
+        await self._execute(_ADD_PAUSE, **rows.pause_parameters(pause))
 
     async def lift_pause(self, pause_id: str, at_ms: int) -> None:
         sql = "UPDATE pause SET lifted_ms = :at_ms WHERE id = :id"
-        await self._do(sql, id=pause_id, at_ms=at_ms)
+        await self._execute(sql, id=pause_id, at_ms=at_ms)
 
     async def save_limits(self, asset: AssetId | None, limits: Limits, at_ms: int) -> None:
-        await self._do(_SAVE_LIMITS, **rows.limits_parameters(asset, limits), at_ms=at_ms)
+        await self._execute(_SAVE_LIMITS, **rows.limits_parameters(asset, limits), at_ms=at_ms)
 
     async def add_corporate_action(self, action: CorporateAction) -> None:
-        await self._do(_ADD_ACTION, **rows.corporate_action_parameters(action))
+        await self._execute(_ADD_ACTION, **rows.corporate_action_parameters(action))
 
     async def raise_high_water(self, name: str, value: int) -> None:
-        await self._do(_RAISE, name=name, value=value)
+        await self._execute(_RAISE, name=name, value=value)
 
     async def alarm(self, alarms: Sequence[Alarm], at_ms: int) -> None:
         by_key = {(one.code, one.scope, one.about): one for one in alarms}
@@ -171,7 +160,7 @@ class PeopleTables:
             "DELETE FROM alarm_standing WHERE code = :code AND scope = ANY(CAST(:scopes AS text[]))"
             " AND (CAST(:about AS text) IS NULL OR about = :about)"
         )
-        await self._do(sql, code=code, scopes=list(scopes), about=about)
+        await self._execute(sql, code=code, scopes=list(scopes), about=about)
 
 
 _PROPOSALS = (
