@@ -552,6 +552,20 @@ class CorporateAction:
     statement: SignedStatement
 
 
+EVERYTHING_SCOPE = "all"
+"""What an alarm concerns that is about no asset and no chain."""
+
+
+def asset_scope(asset: AssetId) -> str:
+    """What an alarm about an asset concerns."""
+    return f"asset/{asset.hex()}"
+
+
+def chain_scope(chain: Domain) -> str:
+    """What an alarm about a chain concerns."""
+    return f"chain/{int(chain)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that a person should know now.

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from xstock_core.cap import Attestation
 from xstock_core.ids import AssetId, TransferId
 from xstock_runtime.errors import InvalidMessage
-from xstock_supply_guard.handlers.cover import note_cover, scope_of
+from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import attestation_line, line
 from xstock_supply_guard.handlers.redemptions import book_paid
 from xstock_supply_guard.handlers.reserves import feed_voice
-from xstock_supply_guard.model import Alarm, AttestationRecord, PaperSignature, SignedStatement
+from xstock_supply_guard.model import (
+    Alarm,
+    AttestationRecord,
+    PaperSignature,
+    SignedStatement,
+    asset_scope,
+)
 from xstock_supply_guard.ports import GuardUnit
 
 REFUSED = "ATTESTATION_REFUSED"
@@ -155,7 +161,7 @@ async def _gather(
     if any(digest != paper.statement.digest for digest in digests.values()):
         asset, sequence = paper.attestation.asset, paper.attestation.sequence
         text = f"attestors have signed different papers of sequence {sequence}"
-        await unit.alarm([Alarm(DISPUTED, scope_of(asset), text, str(sequence))], now_ms)
+        await unit.alarm([Alarm(DISPUTED, asset_scope(asset), text, str(sequence))], now_ms)
     return counted(desk, [*known, *fresh], paper.statement.digest)
 
 
@@ -189,7 +195,7 @@ async def _put_in_force(
     lines += await book_paid(unit, attestation.asset, paper.paid, digest, now_ms)
     await unit.add_attestation(AttestationRecord(attestation, paper.statement))
     await note_cover(desk, unit, [attestation.asset], now_ms, lines)
-    await unit.calm(REFUSED, [scope_of(attestation.asset)])
+    await unit.calm(REFUSED, [asset_scope(attestation.asset)])
 
 
 def _check_succession(held: Attestation, next_one: Attestation) -> None:
@@ -224,4 +230,4 @@ async def _tell(
     text = f"by {statement.key_id[:64]!r}: {refusal.message}"[:500]
     async with desk.store.write() as unit:
         now_ms = desk.clock.unix_ms()
-        await unit.alarm([Alarm(REFUSED, scope_of(asset), text, field)], now_ms)
+        await unit.alarm([Alarm(REFUSED, asset_scope(asset), text, field)], now_ms)

@@ -18,7 +18,7 @@ from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
 from xstock_supply_guard.handlers.opening import not_open
 from xstock_supply_guard.handlers.standing import note_settled
-from xstock_supply_guard.model import Alarm, BelievedSupply, OpeningRecord
+from xstock_supply_guard.model import Alarm, BelievedSupply, OpeningRecord, asset_scope, chain_scope
 from xstock_supply_guard.ports import GuardUnit
 
 Openings = Mapping[AssetId, OpeningRecord]
@@ -129,11 +129,11 @@ async def _tell_below(unit: GuardUnit, believed: Sequence[BelievedSupply], now_m
     """INV-16: less than the ledger endangers nobody; a person is told once, until it fits again."""
     if not believed:
         return
-    place = f"chain/{int(believed[0].chain)}"
+    place = chain_scope(believed[0].chain)
     alarms = [
         Alarm(
             BELOW,
-            f"asset/{one.supply.asset.hex()}",
+            asset_scope(one.supply.asset),
             f"{-excess(one)} units below the ledger on {place} at block {one.block.number}",
             place,
         )
@@ -142,7 +142,7 @@ async def _tell_below(unit: GuardUnit, believed: Sequence[BelievedSupply], now_m
     ]
     if alarms:
         await unit.alarm(alarms, now_ms)
-    fits = sorted(f"asset/{one.supply.asset.hex()}" for one in believed if excess(one) >= 0)
+    fits = sorted(asset_scope(one.supply.asset) for one in believed if excess(one) >= 0)
     if fits:
         await unit.calm(BELOW, fits, place)
 

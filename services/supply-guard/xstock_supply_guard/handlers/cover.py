@@ -16,7 +16,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
 from xstock_supply_guard.handlers.lines import line, over_cap_line
-from xstock_supply_guard.model import Alarm, AttestationRecord
+from xstock_supply_guard.model import Alarm, AttestationRecord, asset_scope
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 SHORT = "COLLATERAL_SHORT"
@@ -29,11 +29,6 @@ class Covered:
 
     short: tuple[AssetId, ...] = ()
     halted: tuple[str, ...] = ()
-
-
-def scope_of(asset: AssetId) -> str:
-    """What an alarm about an asset concerns."""
-    return f"asset/{asset.hex()}"
 
 
 def shortfalls(
@@ -63,7 +58,7 @@ async def note_cover(
         await unit.alarm([_alarm(desk, asset, used) for asset, used in fallen.items()], at_ms)
     if mended:
         await unit.clear_uncovered(mended)
-        await unit.calm(SHORT, [scope_of(asset) for asset in mended])
+        await unit.calm(SHORT, [asset_scope(asset) for asset in mended])
         lines.extend(line("covered", asset=asset) for asset in mended)
     return tuple(sorted(short))
 
@@ -71,7 +66,7 @@ async def note_cover(
 def _alarm(desk: Desk, asset: AssetId, used: int) -> Alarm:
     symbol = desk.config.assets[asset].symbol if asset in desk.config.assets else asset.hex()
     detail = f"{symbol}: exposure {used} is above the cap; its releases wait for custody"
-    return Alarm(SHORT, scope_of(asset), detail)
+    return Alarm(SHORT, asset_scope(asset), detail)
 
 
 async def cover_step(desk: Desk) -> Covered:

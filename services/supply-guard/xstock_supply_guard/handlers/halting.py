@@ -14,7 +14,14 @@ from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.lines import halt_line, line
-from xstock_supply_guard.model import Alarm, BelievedSupply, Halt
+from xstock_supply_guard.model import (
+    EVERYTHING_SCOPE,
+    Alarm,
+    BelievedSupply,
+    Halt,
+    asset_scope,
+    chain_scope,
+)
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 APPROVERS_MIN = 2
@@ -45,8 +52,8 @@ async def latch(
 def scope_of_halt(halt: Halt) -> str:
     """What a halt covers, as alarms name it."""
     if halt.asset is not None:
-        return f"asset/{halt.asset.hex()}"
-    return "all" if halt.chain is None else f"chain/{int(halt.chain)}"
+        return asset_scope(halt.asset)
+    return EVERYTHING_SCOPE if halt.chain is None else chain_scope(halt.chain)
 
 
 def scopes(halts: Sequence[Halt]) -> frozenset[Scope]:

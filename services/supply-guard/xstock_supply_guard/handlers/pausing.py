@@ -14,7 +14,14 @@ from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words
 from xstock_supply_guard.handlers.lines import line
-from xstock_supply_guard.model import Alarm, BelievedSupply, Pause
+from xstock_supply_guard.model import (
+    EVERYTHING_SCOPE,
+    Alarm,
+    BelievedSupply,
+    Pause,
+    asset_scope,
+    chain_scope,
+)
 
 PAUSE_SECONDS_MAX = 86_400
 PAUSED = "PAUSED"
@@ -76,9 +83,9 @@ def scope_of(pause: Pause) -> Scope:
 def scope_text(scope: Scope) -> str:
     """A scope as alarms name it."""
     if scope.asset is not None:
-        return f"asset/{scope.asset.hex()}"
+        return asset_scope(scope.asset)
     chain = scope.destination or scope.source
-    return "all" if chain is None else f"chain/{int(chain)}"
+    return EVERYTHING_SCOPE if chain is None else chain_scope(chain)
 
 
 def pauses_in_force(

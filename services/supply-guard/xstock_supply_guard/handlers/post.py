@@ -59,6 +59,7 @@ from xstock_supply_guard.model import (
     Posted,
     Scan,
     SupplyStep,
+    chain_scope,
 )
 from xstock_supply_guard.ports import GuardUnit
 
@@ -111,7 +112,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         if moved != scan:
             await unit.save_scan(moved)
         if scan.dissent_since_ms is not None:
-            await unit.calm(DISSENT, [f"chain/{int(chain)}"])
+            await unit.calm(DISSENT, [chain_scope(chain)])
         new = await _new(unit, page.observations)
         if new:
             await _gather(unit, new, draft)
@@ -381,7 +382,7 @@ async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft:
 def _orphan_alarm(burn: OrphanBurn) -> Alarm:
     """Shares that wait for a person: booked, refundable, never a reason to halt."""
     detail = f"{burn.amount} of {burn.asset.hex()} burned without a transfer: {burn.reason}"
-    return Alarm("ORPHAN_BURN", f"chain/{int(burn.place.block.chain)}", detail, burn.nonce.hex())
+    return Alarm("ORPHAN_BURN", chain_scope(burn.place.block.chain), detail, burn.nonce.hex())
 
 
 async def _post_entries(desk: Desk, unit: GuardUnit, draft: _Draft) -> None:

@@ -22,7 +22,15 @@ from xstock_supply_guard.handlers.limits import parse_limits, refit
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.pausing import PAUSED, scope_of, scope_text
 from xstock_supply_guard.handlers.post import supply_steps
-from xstock_supply_guard.model import Alarm, Outcome, Posted, Proposal, ProposalKind, Ruling
+from xstock_supply_guard.model import (
+    EVERYTHING_SCOPE,
+    Alarm,
+    Outcome,
+    Posted,
+    Proposal,
+    ProposalKind,
+    Ruling,
+)
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 APPROVER = "approver"
@@ -111,7 +119,7 @@ async def propose(
             made = await _agree(unit, made, person, reason, now_ms, lines)
         await unit.journal(lines, now_ms)
         detail = f"{person.identity} proposes {kind.value}: {reason}"
-        await unit.alarm([Alarm(PROPOSED, "all", detail, proposal_id)], now_ms)
+        await unit.alarm([Alarm(PROPOSED, EVERYTHING_SCOPE, detail, proposal_id)], now_ms)
     return made
 
 
@@ -140,7 +148,7 @@ async def approve(desk: Desk, person: Person, *, proposal_id: str, reason: str) 
             execute = _EXECUTES.get(found.kind)
             if execute is not None:
                 await execute(desk, unit, found, now_ms)
-            await unit.calm(PROPOSED, ["all"], found.id)
+            await unit.calm(PROPOSED, [EVERYTHING_SCOPE], found.id)
         await unit.journal(lines, now_ms)
     return found
 

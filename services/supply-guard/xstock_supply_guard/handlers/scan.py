@@ -19,7 +19,7 @@ from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.post import DISSENT, Booked, post_page
-from xstock_supply_guard.model import Alarm, Scan
+from xstock_supply_guard.model import Alarm, Scan, chain_scope
 
 _EVIDENCE_CHARACTERS_MAX = 20_000
 
@@ -71,7 +71,7 @@ async def _hold(desk: Desk, chain: Domain, unbelieved: Dissent | InvalidMessage)
         since = scan.dissent_since_ms
         if since is None:
             await unit.save_scan(replace(scan, dissent_since_ms=now_ms))
-            alarm = Alarm(DISSENT, f"chain/{int(chain)}", f"{unbelieved.code}: {said[:500]}")
+            alarm = Alarm(DISSENT, chain_scope(chain), f"{unbelieved.code}: {said[:500]}")
             await unit.alarm([alarm], now_ms)
             await unit.add_evidence(chain, unbelieved.code, said, now_ms)
             lines.append(_line(chain, unbelieved))

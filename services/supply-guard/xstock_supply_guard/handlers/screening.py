@@ -14,12 +14,11 @@ from xstock_core.message import TransferMessage
 from xstock_runtime.errors import Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import line
-from xstock_supply_guard.model import Alarm
+from xstock_supply_guard.model import EVERYTHING_SCOPE, Alarm
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 SEQUENCE = "screening-list"
 UNKNOWN = "SCREENING_UNKNOWN"
-_SCOPE = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +71,11 @@ async def note_screening(desk: Desk, unit: GuardUnit, said: Screening) -> None:
         return
     now_ms = desk.clock.unix_ms()
     if said.failed:
-        await unit.alarm([Alarm(UNKNOWN, _SCOPE, said.failed)], now_ms)
+        await unit.alarm([Alarm(UNKNOWN, EVERYTHING_SCOPE, said.failed)], now_ms)
         desk.live.screening_failed = True
         return
     if desk.live.screening_failed:
-        await unit.calm(UNKNOWN, [_SCOPE])
+        await unit.calm(UNKNOWN, [EVERYTHING_SCOPE])
         desk.live.screening_failed = False
     if said.sequence > await _believed(unit):
         await unit.raise_high_water(SEQUENCE, said.sequence)

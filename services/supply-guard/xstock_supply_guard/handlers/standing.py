@@ -18,7 +18,7 @@ from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words, excess
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.papers import signed_by_issuer
-from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Limits
+from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Limits, asset_scope
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 EVENT_CHARACTERS_MAX = 64
@@ -85,7 +85,7 @@ def _alarm(action: CorporateAction) -> Alarm:
     what = "is cancelled" if action.cancelled else f"activates at {action.activates_at}"
     detail = f"event {action.event_id} version {action.version} {what}"
     about = f"{action.event_id}/{action.version}"
-    return Alarm(ANNOUNCED, f"asset/{action.asset.hex()}", detail, about)
+    return Alarm(ANNOUNCED, asset_scope(action.asset), detail, about)
 
 
 def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:

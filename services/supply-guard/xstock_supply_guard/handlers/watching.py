@@ -18,7 +18,7 @@ from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
-from xstock_supply_guard.model import Alarm
+from xstock_supply_guard.model import Alarm, chain_scope
 
 CODE = "ROLE_OR_CODE_CHANGED"
 _GUARD_SET_WORDS = ("guard", "threshold", "multisig")
@@ -68,7 +68,7 @@ async def _halt(
         Finding(CODE, _words(chain, one), chain=chain) for one in wrong if not _is_guard_set(one)
     ]
     alarms = [
-        Alarm("GUARD_SET_UNEXPECTED", f"chain/{int(chain)}", _words(chain, one), one.name)
+        Alarm("GUARD_SET_UNEXPECTED", chain_scope(chain), _words(chain, one), one.name)
         for one in wrong
         if _is_guard_set(one)
     ]
