@@ -1,8 +1,9 @@
 """One transaction of keys that are here: built, simulated, signed, sent and seen confirmed.
 
-For deployments and for acts by hand, not for releases. A transaction is signed once and the same
-bytes are sent again until a block confirms them or their blockhash is dead, so waiting is bounded
-and nothing can land twice. What a simulation refuses is never sent.
+For deployments and for acts by hand, not for releases. The same bytes are sent again until a block
+confirms them; only when the final blocks are past their blockhash, so that they never can land, is
+the act signed anew over a new one. So waiting is bounded and nothing can land twice. What a
+simulation refuses is never sent.
 """
 
 from base64 import b64encode
@@ -15,7 +16,7 @@ from typing import Any, Final
 from base58 import b58encode
 
 from xstock_chains.solana.address import show
-from xstock_chains.solana.blocks import CONFIRMED
+from xstock_chains.solana.blocks import CONFIRMED, FINALIZED
 from xstock_chains.solana.errors import RpcFault, broadcast_refused, parse_failure
 from xstock_chains.solana.fees import usual_fee
 from xstock_chains.solana.programs import compute_limit, compute_price
@@ -64,6 +65,15 @@ ACT: Final = Codes("ACT_REFUSED", "ACT_PENDING")
 DEPLOY: Final = Codes("DEPLOY_REVERTED", "DEPLOY_PENDING")
 
 
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A transaction as it is sent, and the last height of a block that can hold it."""
+
+    id: str
+    raw: str
+    last_height: int
+
+
 class Sender:
     """Transactions that one key pays, over one node."""
 
@@ -86,6 +96,16 @@ class Sender:
         Raises InvalidMessage for what the chain refuses, Ambiguous if no block shows it in time,
         Transient if the node is away or the payer has no coins.
         """
+        deadline = self._clock.monotonic() + WITHIN_SECONDS
+        while True:
+            signed = await self._signed(name, instructions, others)
+            if await self._landed(name, signed, deadline):
+                return signed.id
+
+    async def _signed(
+        self, name: str, instructions: Sequence[Instruction], others: Sequence[LocalSigner]
+    ) -> _Signed:
+        """Simulated, priced and signed over the newest confirmed blockhash."""
         writable = sorted({m.key for one in instructions for m in one.accounts if m.writable})
         calls: list[Call] = [
             ("getLatestBlockhash", [CONFIRMED]),
@@ -102,8 +122,11 @@ class Sender:
         keys = {one.identity: one for one in (self._payer, *others)}
         parsed = parse_message(message)
         signatures = [keys[key].sign(message) for key in parsed.keys[: parsed.signers]]
-        raw = b64encode(transaction_bytes(signatures, message)).decode()
-        return await self._until_confirmed(name, raw, b58encode(signatures[0]).decode())
+        return _Signed(
+            id=b58encode(signatures[0]).decode(),
+            raw=b64encode(transaction_bytes(signatures, message)).decode(),
+            last_height=number_of(fields.get("lastValidBlockHeight"), "lastValidBlockHeight") + 1,
+        )
 
     def _compiled(
         self, instructions: Sequence[Instruction], blockhash: bytes, limit: int, price: int
@@ -115,7 +138,12 @@ class Sender:
         """Compute units that it takes; raises for what would fail."""
         unsigned = [bytes(64)] * parse_message(message).signers
         payload = b64encode(transaction_bytes(unsigned, message)).decode()
-        options = {"encoding": "base64", "sigVerify": False, **CONFIRMED}
+        options = {
+            "encoding": "base64",
+            "sigVerify": False,
+            "replaceRecentBlockhash": True,
+            **CONFIRMED,
+        }
         answer = await self._rpc.call("simulateTransaction", payload, options)
         fields = dict_of(with_context(answer, "simulateTransaction")[1], "simulateTransaction")
         if "err" not in fields:
@@ -129,26 +157,43 @@ class Sender:
         if failure.name in _UNFUNDED:
             text = f"{show(self._payer.identity)} cannot pay for {name}; send it some SOL"
             return Transient("SENDER_UNFUNDED", text, {"payer": show(self._payer.identity)})
-        if failure.name == "BlockhashNotFound":
-            text = f"{self._rpc.host} forgot its own blockhash; try again"
-            return Transient("BLOCKHASH_UNKNOWN", text, {"act": name})
         text = f"{name}: the chain refuses it: {failure}"
         return InvalidMessage(self._codes.refused, text, {"act": name, "failure": failure})
 
-    async def _until_confirmed(self, name: str, raw: str, text: str) -> str:
-        deadline = self._clock.monotonic() + WITHIN_SECONDS
+    async def _landed(self, name: str, signed: _Signed, deadline: float) -> bool:
+        """Whether a block confirms it; False once no block ever can."""
         for number in count():
             # a send without an answer may have arrived: only a block says whether it happened
             with suppress(Transient):
                 if number % _RESEND_EVERY == 0:
-                    await self._broadcast(name, raw)
-                if await self._confirmed(name, text):
-                    return text
+                    await self._broadcast(name, signed.raw)
+                if await self._confirmed(name, signed.id):
+                    return True
+                if number % _RESEND_EVERY == _RESEND_EVERY - 1 and await self._dead(signed):
+                    return False
             if self._clock.monotonic() >= deadline:
                 break
             await self._clock.sleep(_WAIT_SECONDS)
-        said = f"{name}: {text} is in no block yet; look before sending anything else, run again"
-        raise Ambiguous(self._codes.pending, said, {"tx": text})
+        text = f"{name}: {signed.id} is in no block yet; look before sending anything else"
+        raise Ambiguous(self._codes.pending, f"{text}, run again", {"tx": signed.id})
+
+    async def _dead(self, signed: _Signed) -> bool:
+        """Whether the final blocks went past its blockhash without it.
+
+        SECURITY: by final height and kept history of one state: a node that lags behind its own
+        answer, or a pool of them, knows nothing of an absence.
+        """
+        history = {"searchTransactionHistory": True}
+        calls: list[Call] = [
+            ("getEpochInfo", [FINALIZED]),
+            ("getSignatureStatuses", [[signed.id], history]),
+        ]
+        epoch, statuses = await self._rpc.batch(calls)
+        info = dict_of(epoch, "getEpochInfo")
+        slot, (status,) = with_context(statuses, "getSignatureStatuses")
+        seen = slot >= number_of(info.get("absoluteSlot"), "absoluteSlot")
+        height = number_of(info.get("blockHeight"), "blockHeight")
+        return status is None and seen and height > signed.last_height
 
     async def _confirmed(self, name: str, text: str) -> bool:
         answer = await self._rpc.call("getSignatureStatuses", [text])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.chains.solana.liars import lying
@@ -58,18 +59,19 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 class HurriedClock(SystemClock):
-    """A clock on which every wait takes ten seconds at once."""
+    """A clock on which every wait takes so many seconds, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: float = 10.0) -> None:
         self.seconds = 0.0
+        self.step = step
 
     def monotonic(self) -> float:
         """Seconds waited."""
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Ten seconds are over."""
-        self.seconds += max(10.0, seconds)
+        """The seconds are over."""
+        self.seconds += max(self.step, seconds)
 
 
 def office_of(world: World, signer: LocalSigner | None = AGENT) -> SolanaOffice:
@@ -422,6 +424,52 @@ async def test_sending__the_node_goes_away_after_the_send__the_block_says_what_h
     acts = await SolanaOffice(world.chain, rpc, AGENT, SystemClock()).pause()
     assert states(acts) == [StepState.DONE] * 2
     assert len(lost) == 3
+
+
+async def test_sending__its_blockhash_dies_unseen__is_signed_anew_and_lands_once(
+    world: World,
+) -> None:
+    """F39: a leader drops without a word; what can never land is no reason to give up."""
+    sent: list[str] = []
+
+    def dropping(method: str, params: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if method == "sendTransaction" and "result" in answer:
+            sent.append(answer["result"])
+            if answer["result"] == sent[0]:
+                httpx.post(f"{world.node.url}/devnet/drop_tx", json={"tx": sent[0]})
+        return answer
+
+    rpc = lying(world.node.url, dropping)
+    world.opened.append(rpc)
+    acts = await SolanaOffice(world.chain, rpc, AGENT, SystemClock()).pause()
+    assert states(acts) == [StepState.DONE] * 2
+    assert sent[0] not in [one.tx for one in acts]
+    assert len(set(sent)) == 2
+    statuses = await world.rpc.call("getSignatureStatuses", [sent[0]])
+    assert statuses["value"] == [None]
+
+
+@pytest.mark.parametrize(("slot", "transactions"), [(1, 1), (10**9, 2)], ids=["behind", "newest"])
+async def test_sending__no_status_from_a_node_behind__is_never_an_absence(
+    world: World, slot: int, transactions: int
+) -> None:
+    """F39: the same silence from a node that saw the final blocks is one: both are shown."""
+    sent: set[str] = set()
+
+    def silent(method: str, params: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if method == "sendTransaction" and "result" in answer:
+            sent.add(answer["result"])
+        if method != "getSignatureStatuses":
+            return answer
+        httpx.post(f"{world.node.url}/devnet/mine", json={"blocks": 10})
+        return {"result": {"context": {"slot": slot}, "value": [None]}}
+
+    rpc = lying(world.node.url, silent)
+    world.opened.append(rpc)
+    instructions = [transfer(AGENT.identity, HOLDER.identity, SHARE)]
+    with pytest.raises(Ambiguous, match="ACT_PENDING"):
+        await Sender(rpc, AGENT, HurriedClock(3.0), ACT).send("transfer", instructions)
+    assert len(sent) == transactions
 
 
 async def test_sending__the_payer_is_empty__says_who_needs_coins(world: World) -> None:
