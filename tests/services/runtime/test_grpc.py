@@ -216,15 +216,18 @@ async def test_streams__two_thousand_cancelled__leave_no_call_open_and_little_me
 
     async with serving(example) as server, channel(server, "visitor") as open_:
         await cancel_some(open_, 500)
-        before = psutil.Process().memory_info().rss
-        await cancel_some(open_, 2000)
-        grown = psutil.Process().memory_info().rss - before
+        grown = []
+        for _ in range(3):
+            before = psutil.Process().memory_info().rss
+            await cancel_some(open_, 2000)
+            grown.append(psutil.Process().memory_info().rss - before)
         for _ in range(200):
             if not example.streams_open:
                 break
             await asyncio.sleep(0.01)
         assert example.streams_open == 0
-    assert grown < 2000 * 10_000
+    # what leaks grows every time; what an allocator once took is no leak
+    assert min(grown) < 2000 * 2_000
 
 
 async def test_reply__later_than_the_deadline__is_ambiguous_and_the_repeat_has_one_effect() -> None:
