@@ -64,3 +64,9 @@ class Ambiguous(ServiceError):
 
 class Fatal(ServiceError):
     """A promise is broken (fenced out, wrong server, weak settings). Stop and tell a person."""
+
+
+def invalid_field(code: str, field: str, value: object, remedy: str) -> InvalidMessage:
+    """A field that cannot be used: which, what it holds and what to give instead."""
+    text = f"{field}: {value!r} is not valid; {remedy}"
+    return InvalidMessage(code, text, {"field": field, "value": value})

@@ -4,6 +4,8 @@ An issuer's order names a registered key. A holder's request is signed by the ke
 of the burn, which only the guards look into; here it is read and passed on.
 """
 
+from functools import partial
+
 from xstock_core.ids import (
     InvalidId,
     parse_address,
@@ -14,8 +16,10 @@ from xstock_core.ids import (
 from xstock_relayer.handlers.issuing import IssueOrderPaper
 from xstock_relayer.handlers.returning import CANCEL_REQUEST, CancelPaper
 from xstock_relayer.model import SignedOrder
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_wire.v1 import common_pb2, papers_pb2
+
+_invalid = partial(invalid_field, "FIELD_INVALID")
 
 ISSUE_ORDER = "issue-order"
 _PAPER_BYTES_MAX = 4096
@@ -82,8 +86,3 @@ def cancel_paper_from_wire(wire: common_pb2.SignedPaper) -> CancelPaper:
         raise _invalid("request.paper", f"{len(wire.paper)} bytes", remedy)
     signed = SignedOrder(wire.kind, wire.paper, wire.key_id[:66], wire.signature)
     return CancelPaper(transfer_id, paper.expires, signed)
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    text = f"{field}: {value!r} is not valid; {remedy}"
-    return InvalidMessage("FIELD_INVALID", text, {"field": field, "value": value})

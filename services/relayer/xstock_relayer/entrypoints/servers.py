@@ -1,6 +1,7 @@
 """IssuanceService, TransferService and OperatorService: decode, call the handler, encode."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,9 +23,11 @@ from xstock_relayer.handlers.operating import Operator
 from xstock_relayer.handlers.returning import Returner
 from xstock_relayer.model import Halt, Transfer
 from xstock_runtime.clock import Randomness
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_runtime.grpc_server import Access, caller_identity
 from xstock_wire.v1 import operator_pb2, operator_pb2_grpc, relayer_pb2, relayer_pb2_grpc
+
+_invalid = partial(invalid_field, "FIELD_INVALID")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ISSUANCE = "xstock_wire.v1.IssuanceService"
@@ -177,11 +180,6 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         reason = _reason(request.reason)
         phase = await self._operator.retry_parked(transfer_id, reason, caller_identity())
         return operator_pb2.RetryParkedResponse(phase=phase.value)
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    text = f"{field}: {value!r} is not valid; {remedy}"
-    return InvalidMessage("FIELD_INVALID", text, {"field": field, "value": value})
 
 
 def _reason(reason: str) -> str:

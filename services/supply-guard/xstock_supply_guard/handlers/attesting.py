@@ -9,10 +9,11 @@ statement: the cap is zero and everything waits. Every refusal is named and told
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from xstock_core.cap import Attestation
 from xstock_core.ids import AssetId, TransferId
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import InvalidMessage, invalid_field
 from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import attestation_line, line
@@ -26,6 +27,8 @@ from xstock_supply_guard.model import (
     asset_scope,
 )
 from xstock_supply_guard.ports import GuardUnit
+
+_invalid = partial(invalid_field, "ATTESTATION_INVALID")
 
 REFUSED = "ATTESTATION_REFUSED"
 DISPUTED = "ATTESTATION_DISPUTED"
@@ -54,14 +57,6 @@ class _Paper:
     def statement(self) -> SignedStatement:
         """The first of the signatures."""
         return self.signed[0].statement
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "ATTESTATION_INVALID",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
-    )
 
 
 async def submit_attestation(

@@ -7,16 +7,19 @@ to it (INV-11), in the transaction that books the burn.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from xstock_core.amount import InvalidAmount
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import U64_MAX, AssetId, Domain
 from xstock_core.observation import BurnFinal
 from xstock_core.review import Delay
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.model import Limits
 from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+_invalid = partial(invalid_field, "FIELD_INVALID")
 
 DELAY_SECONDS_MAX = 30 * 86_400
 DELAYS_MAX = 16
@@ -166,9 +169,3 @@ def make_limits(
             remedy = f"{error}; for no limit give {UNLIMITED}, to let nothing pass use a pause"
             raise _invalid("bucket_shares", bucket_shares, remedy) from error
     return Limits(bucket, tuple(delays), manual_from or None)
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "FIELD_INVALID", f"{field}: {value!r} is not valid; {remedy}", {"field": field}
-    )

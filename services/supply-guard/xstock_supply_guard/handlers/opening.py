@@ -11,6 +11,7 @@ is what each chain's self-test says before a guard books its first page.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from xstock_core.amount import SHARE_DECIMALS, Shares
 from xstock_core.ids import AssetId, Domain
@@ -21,7 +22,7 @@ from xstock_core.ledger import (
     entry_of_opening,
     exposure,
 )
-from xstock_runtime.errors import InvalidMessage, Transient
+from xstock_runtime.errors import Transient, invalid_field
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import (
@@ -35,6 +36,8 @@ from xstock_supply_guard.model import (
     SupplyStep,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+_invalid = partial(invalid_field, "OPENING_INVALID")
 
 UNCOVERED = "an attestation in force must cover it first"
 
@@ -74,14 +77,6 @@ def has_begun(balances: Balances, asset: AssetId) -> bool:
     a beginning, the first redemption would keep an asset from ever being opened.
     """
     return balances.get((asset, CUSTODY), 1) <= 0
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "OPENING_INVALID",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
-    )
 
 
 def _not_yet(text: str) -> Transient:

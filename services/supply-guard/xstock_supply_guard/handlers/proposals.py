@@ -8,13 +8,14 @@ cancel, refund or rotation out on chain is others' work: they ask the books what
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 
 from xstock_core.ids import Address32, AssetId, TransferId, orphan_refund_nonce
 from xstock_core.ledger import entry_of_orphan_write_off
 from xstock_core.refusal import Reason
 from xstock_core.release import ExecutionKey
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words
@@ -32,6 +33,8 @@ from xstock_supply_guard.model import (
     Ruling,
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+_refused = partial(invalid_field, "PROPOSAL_REFUSED")
 
 APPROVER = "approver"
 PROPOSED = "PROPOSED"
@@ -186,14 +189,6 @@ def _proposed_line(made: Proposal) -> str:
         by=made.by,
         until=made.expires_ms // 1000,
         reason=made.reason,
-    )
-
-
-def _refused(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "PROPOSAL_REFUSED",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
     )
 
 

@@ -6,6 +6,7 @@ key under its own name. A chain's own reading stands only in proofs of now: olde
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 
 from xstock_core.cap import Attestation
@@ -25,10 +26,12 @@ from xstock_core.ledger import (
     movements,
 )
 from xstock_core.observation import BlockRef
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.model import BelievedSupply, JournalHead, LedgerAt
 from xstock_supply_guard.ports import GuardReads
+
+_invalid = partial(invalid_field, "FIELD_INVALID")
 
 DECIDED_KINDS = frozenset({EntryKind.ISSUE_VOID, EntryKind.REDEEM_PAID, EntryKind.ORPHAN_WRITE_OFF})
 """Entries that need a decision or a paper besides the chains."""
@@ -134,12 +137,6 @@ async def _now(books: GuardReads, asset: AssetId) -> tuple[JournalHead, LedgerAt
 
 def _of(balances: Balances, asset: AssetId, account: Account) -> int:
     return balances.get((asset, account), 0)
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "FIELD_INVALID", f"{field}: {value!r} is not valid; {remedy}", {"field": field}
-    )
 
 
 @dataclass(frozen=True, slots=True)

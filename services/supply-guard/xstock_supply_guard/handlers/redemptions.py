@@ -7,12 +7,13 @@ may be booked after the word about it; the word is kept and applied then.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.ledger import Entry, entry_of_redemption_paid, post_all
 from xstock_core.message import Kind
 from xstock_core.observation import BurnFinal
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import InvalidMessage, invalid_field
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.handlers.lines import line
@@ -25,17 +26,11 @@ from xstock_supply_guard.model import (
 )
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
+_invalid = partial(invalid_field, "REDEMPTION_INVALID")
+
 REFUSED = "REDEMPTION_REFUSED"
 CONFLICT = "a redemption is either paid or rejected, once and for ever"
 _REASON_CHARACTERS_MAX = 500
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "REDEMPTION_INVALID",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
-    )
 
 
 async def book_paid(

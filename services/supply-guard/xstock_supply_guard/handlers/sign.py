@@ -8,6 +8,7 @@ signature, as long as nothing has halted meanwhile.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from xstock_core.ids import HASHED_NONCES, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.message import Kind
@@ -17,7 +18,7 @@ from xstock_core.release import Action, ReleaseBatch, ReleaseItem, item_of, key_
 from xstock_core.review import Context
 from xstock_core.signing import SIGNING_POLICIES, Grant, grants_by_item, may_sign
 from xstock_core.signing import Desk as SigningDesk
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_supply_guard.handlers.cancelling import Standings, cancel_standings
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.flowing import began_at
@@ -41,6 +42,8 @@ from xstock_supply_guard.model import (
     SignRequest,
 )
 from xstock_supply_guard.ports import GuardReads
+
+_invalid = partial(invalid_field, "SIGN_REQUEST_INVALID")
 
 Records = Mapping[TransferId, ClaimRecord]
 BurnTimes = Mapping[TransferId, int]
@@ -106,14 +109,6 @@ def _check_shape(desk: Desk, request: SignRequest) -> None:
         raise _invalid("items", len(request.items), remedy)
     if len({item.transfer_id for item in request.items}) < len(request.items):
         raise _invalid("items", len(request.items), "name every transfer once")
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "SIGN_REQUEST_INVALID",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
-    )
 
 
 async def _epoch(desk: Desk, destination: Domain) -> int:

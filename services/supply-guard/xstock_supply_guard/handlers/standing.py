@@ -7,19 +7,22 @@ is not the same as fine.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from xstock_core.cap import Attestation
 from xstock_core.corporate import WINDOW_SECONDS, Announced, settles, windows_of
 from xstock_core.ids import AssetId, Domain
 from xstock_core.ledger import Balances
 from xstock_core.review import Window
-from xstock_runtime.errors import InvalidMessage
+from xstock_runtime.errors import invalid_field
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.halting import check_words, excess
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.handlers.papers import signed_by_issuer
 from xstock_supply_guard.model import Alarm, BelievedSupply, CorporateAction, Limits, asset_scope
 from xstock_supply_guard.ports import GuardReads, GuardUnit
+
+_invalid = partial(invalid_field, "FIELD_INVALID")
 
 EVENT_CHARACTERS_MAX = 64
 ANNOUNCED = "CORPORATE_ACTION"
@@ -86,14 +89,6 @@ def _alarm(action: CorporateAction) -> Alarm:
     detail = f"event {action.event_id} version {action.version} {what}"
     about = f"{action.event_id}/{action.version}"
     return Alarm(ANNOUNCED, asset_scope(action.asset), detail, about)
-
-
-def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
-    return InvalidMessage(
-        "FIELD_INVALID",
-        f"{field}: {value!r} is not valid; {remedy}",
-        {"field": field, "value": value},
-    )
 
 
 def window_of(action: CorporateAction) -> tuple[int, int]:
