@@ -62,7 +62,9 @@ class AssetSupply:
     """An asset's supply in its token's own share units, and what the bridge holds of it.
 
     `token_units` counts everything on chain; `bridge_inventory_units` is the bridge's own
-    rounding inventory, which is nobody's claim; `multiplier` is scaled by 10^18.
+    rounding inventory, which is nobody's claim; `issuer_inventory_units` is what the accounts
+    that the registry names as issuer inventory hold at the very same block (part of
+    `token_units`), 0 where none is named; `multiplier` is scaled by 10^18.
     """
 
     asset: AssetId
@@ -72,6 +74,7 @@ class AssetSupply:
     multiplier: int
     multiplier_epoch: int
     paused: bool
+    issuer_inventory_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +346,8 @@ class ChainReader(Protocol):
 
         `at` names the block, by which a quorum makes its providers speak of the same one;
         a node that does not have that very block raises Transient. An asset that the chain does
-        not have, or whose token cannot be read, is left out: absence says nothing about it.
+        not have, whose token cannot be read, or of whose issuer inventory any account cannot be
+        read, is left out: absence says nothing about it.
         """
         ...
 

@@ -9,7 +9,7 @@ The fields are described in docs/chains/registry.md.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from xstock_chains.addresses import parse_identity, parse_wire
+from xstock_chains.addresses import parse_identity, parse_wire, show_wire
 from xstock_chains.families import Family
 from xstock_core.ids import U64_MAX, Address32, AssetId, Domain, InvalidId, asset_id, parse_domain
 from xstock_core.invariants import threshold_sane
@@ -201,6 +201,9 @@ class AssetDeployment(_Entry):
     bridges: Annotated[tuple[BridgeEntry, ...], Field(max_length=16)] = ()
     """Bridges of this asset alone, where the family has one per asset: TON's jetton minters,
     Solana's reference keys. They are what messages of this asset name as source bridge."""
+    issuer_inventory: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    """Owners whose holdings are the issuer's unsold stock: addresses in the chain's own text,
+    of owners, never of their token accounts."""
 
     @model_validator(mode="after")
     def _one_in_use(self) -> Self:
@@ -379,6 +382,21 @@ class Registry(_Entry):
         bridges = self.bridges_on(chain, asset)
         return next(bridge for bridge in bridges if bridge.retired_block is None)
 
+    def issuer_inventory(self) -> dict[AssetId, dict[Domain, frozenset[Address32]]]:
+        """Who holds issuer inventory, in the wire form of messages: asset -> chain -> owners.
+
+        Assets and chains for which none is named are absent. Parses texts: ask once and keep it.
+        """
+        chains = {chain.name: chain for chain in self.chains}
+        found: dict[AssetId, dict[Domain, frozenset[Address32]]] = {}
+        for asset in self.assets:
+            for one in asset.deployments:
+                chain = chains[one.chain]
+                owners = frozenset(parse_wire(chain.family, text) for text in one.issuer_inventory)
+                if owners:
+                    found.setdefault(asset.id, {})[chain.domain] = owners
+        return found
+
     def guard_identities(self, family: Family) -> tuple[str, ...]:
         """The guards' public identities on a family, in the registry's order."""
         return tuple(guard.keys[family] for guard in self.guards if family in guard.keys)
@@ -511,6 +529,31 @@ def _check_deployments(registry: Registry) -> None:
                 own.append((one.chain, wire))
     _refuse_twice("assets.deployments.token", [(chain, wire.hex()) for chain, wire in tokens])
     _refuse_twice("assets.deployments.bridges", [(chain, wire.hex()) for chain, wire in own])
+    for chain in registry.chains:
+        ours = {wire for name, wire in (*tokens, *own) if name == chain.name}
+        _check_inventory(registry, chain, ours | _wires_of(chain))
+
+
+def _wires_of(chain: ChainEntry) -> set[Address32]:
+    texts = [bridge.address for bridge in chain.bridges] + [lane.key for lane in chain.lane_keys]
+    return {parse_wire(chain.family, text) for text in texts}
+
+
+def _check_inventory(registry: Registry, chain: ChainEntry, ours: Set[Address32]) -> None:
+    """SECURITY: inventory raises what may be issued, so it is what it says: somebody's own,
+    counted once, and never what a token or a bridge of ours holds."""
+    for asset in registry.assets:
+        deployment = asset.on(chain.name)
+        texts = deployment.issuer_inventory if deployment else ()
+        field = f"assets.{asset.symbol}.{chain.name}.issuer_inventory"
+        owners = [parse_wire(chain.family, text, field) for text in texts]
+        _refuse_twice(field, (show_wire(chain.family, owner) for owner in owners))
+        for text, owner in zip(texts, owners, strict=True):
+            if owner in ours:
+                raise ValueError(
+                    f"{field} {text} is a token, bridge or lane key of this registry; "
+                    "give accounts of the issuer"
+                )
 
 
 @dataclass(frozen=True, slots=True)
