@@ -260,7 +260,7 @@ def _entry_of_burn(message: TransferMessage) -> Entry:
 def _entries_of_release(release: ReleaseFinal) -> tuple[Entry, ...]:
     ref = _reference(release.destination, release.source, release.nonce)
     asset, amount, target = release.asset, release.amount, supply(release.destination)
-    if release.source is Domain.CUSTODY and not _is_issue(asset, release.nonce):
+    if release.source is Domain.CUSTODY and not is_issue(asset, release.nonce):
         kind = EntryKind.REDEEM_REFUND
         return (make_entry(kind, asset, UNPAID_REDEMPTION, target, amount, ref),)
     if release.source is Domain.CUSTODY:
@@ -277,7 +277,7 @@ def _issue_tag(asset: AssetId) -> bytes:
     return nonce_tag(issue_nonce(asset, 1))
 
 
-def _is_issue(asset: AssetId, nonce: Nonce) -> bool:
+def is_issue(asset: AssetId, nonce: Nonce) -> bool:
     """Custody mints for its issuer's orders, and once more for a redemption that it rejected."""
     return nonce_tag(nonce) == _issue_tag(asset)
 

@@ -17,9 +17,8 @@ from xstock_gateway.view import TransferView
 from xstock_runtime.clock import Clock
 from xstock_runtime.hashing import keccak256
 from xstock_wire.codec import paper_digest
-from xstock_wire.papers import plausibly_signed
+from xstock_wire.papers import CANCEL_REQUEST, plausibly_signed
 
-CANCEL_REQUEST: Final = "cancel-request"
 REQUEST_SECONDS_MAX: Final = 7 * 86_400
 _NEWS_SECONDS: Final = 2.0
 """How long the answer waits for the relayer's word to come round."""

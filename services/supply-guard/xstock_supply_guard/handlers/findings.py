@@ -12,13 +12,11 @@ from xstock_core.ids import (
     AssetId,
     Domain,
     InvalidId,
-    issue_nonce,
     nonce_counter,
-    nonce_tag,
     parse_address,
 )
 from xstock_core.invariants import InvariantId
-from xstock_core.ledger import AccountKind, Balances, overdrafts
+from xstock_core.ledger import AccountKind, Balances, is_issue, overdrafts
 from xstock_core.observation import (
     BurnFinal,
     CancelFinal,
@@ -167,11 +165,7 @@ def minted_outside(moved: SupplyMoved) -> Finding | None:
 def order_number_of(release: ReleaseFinal | CancelFinal) -> int | None:
     """The order number of an issuance, None if the nonce is no issuance of this asset."""
     number = nonce_counter(release.nonce)
-    if number < 1 or nonce_tag(issue_nonce(release.asset, 1, keccak256)) != nonce_tag(
-        release.nonce
-    ):
-        return None
-    return number
+    return number if number >= 1 and is_issue(release.asset, release.nonce) else None
 
 
 def no_order(release: ReleaseFinal) -> Finding | None:

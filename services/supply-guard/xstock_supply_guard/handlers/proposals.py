@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from xstock_core.ids import Address32, AssetId, TransferId, orphan_refund_nonce
 from xstock_core.ledger import entry_of_orphan_write_off
+from xstock_core.observation import OrphanBurn
 from xstock_core.refusal import Reason
 from xstock_core.release import ExecutionKey
 from xstock_runtime.errors import invalid_field
@@ -245,26 +246,27 @@ async def _check_redirect(desk: Desk, unit: GuardReads, subject: bytes, payload:
     return await _check_transfer(desk, unit, subject, payload)
 
 
-async def _check_orphan(unit: GuardReads, subject: bytes, other: ProposalKind) -> None:
-    orphans = await unit.orphans([subject])
-    if subject not in orphans:
+async def _check_orphan(unit: GuardReads, subject: bytes, other: ProposalKind) -> OrphanBurn:
+    orphan = (await unit.orphans([subject])).get(subject)
+    if orphan is None:
         raise _refused("subject", subject.hex(), "give the nonce of an orphan burn booked here")
     # SECURITY: refunded and written off, its shares would exist and be no exposure.
     if await unit.approved(other, [subject]):
         raise _refused("subject", subject.hex(), f"its {other.value} was approved before")
-    chain = orphans[subject].place.block.chain
-    refunded = ExecutionKey(chain, chain, orphan_refund_nonce(orphans[subject].nonce, keccak256))
+    chain = orphan.place.block.chain
+    refunded = ExecutionKey(chain, chain, orphan_refund_nonce(orphan.nonce, keccak256))
     if await unit.executions([refunded]):
         raise _refused("subject", subject.hex(), "it was refunded on its chain")
+    return orphan
 
 
 async def _check_refund_orphan(
     desk: Desk, unit: GuardReads, subject: bytes, payload: bytes
 ) -> bytes:
     del desk
-    await _check_orphan(unit, subject, ProposalKind.WRITE_OFF)
+    orphan = await _check_orphan(unit, subject, ProposalKind.WRITE_OFF)
     # SECURITY: what the issuer's permanent delegate took away must never be minted back.
-    if not (await unit.orphans([subject]))[subject].by_owner:
+    if not orphan.by_owner:
         remedy = "a delegate burned it, not its owner; it may be written off, never refunded"
         raise _refused("subject", subject.hex(), remedy)
     return payload

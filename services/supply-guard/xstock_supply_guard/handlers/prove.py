@@ -18,7 +18,6 @@ from xstock_core.ledger import (
     ORPHANED,
     UNPAID_REDEMPTION,
     Account,
-    Balances,
     EntryId,
     EntryKind,
     chain_supply,
@@ -27,6 +26,7 @@ from xstock_core.ledger import (
 )
 from xstock_core.observation import BlockRef
 from xstock_runtime.errors import invalid_field
+from xstock_supply_guard.handlers.books import balance
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.model import BelievedSupply, JournalHead, LedgerAt
 from xstock_supply_guard.ports import GuardReads
@@ -107,10 +107,10 @@ async def supply_proof(desk: Desk, asset: AssetId, at_ms: int) -> Proof:
         as_of_ms=at_ms or now_ms,
         head=head,
         chains=chains,
-        in_flight=_of(held, asset, IN_FLIGHT),
-        orphaned=_of(held, asset, ORPHANED),
-        open_issuance=_of(held, asset, OPEN_ISSUANCE),
-        unpaid_redemption=_of(held, asset, UNPAID_REDEMPTION),
+        in_flight=balance(held, asset, IN_FLIGHT),
+        orphaned=balance(held, asset, ORPHANED),
+        open_issuance=balance(held, asset, OPEN_ISSUANCE),
+        unpaid_redemption=balance(held, asset, UNPAID_REDEMPTION),
         exposure=exposure(held, asset),
         attestation=attestation,
         cap=attestation.cap(desk.config.policy.margin_bps) if attestation else 0,
@@ -133,10 +133,6 @@ async def _now(books: GuardReads, asset: AssetId) -> tuple[JournalHead, LedgerAt
             return head, replace(ledger, through=through)
         head = again
     return head, await books.ledger_at([asset], head.sequence)
-
-
-def _of(balances: Balances, asset: AssetId, account: Account) -> int:
-    return balances.get((asset, account), 0)
 
 
 @dataclass(frozen=True, slots=True)
