@@ -1,14 +1,15 @@
 """The cap: how many shares custody's stock can cover, always rounded down.
 
 An attestation states real stock units held; a token's multiplier says how many of those one
-share stands for. The cap is in shares, so it can be compared with exposure directly.
+share stands for. The cap is in shares, so it can be compared with exposure directly. What the
+issuer itself holds unsold is nobody's claim: `inventory` says how much of it lies on top.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, InvalidAmount, Shares
-from xstock_core.ids import AssetId
+from xstock_core.ids import Address32, AssetId, Domain
 
 BPS_ONE: Final = 10_000
 _DECIMALS_MAX: Final = 36
@@ -50,10 +51,23 @@ class Attestation:
     multiplier_epoch: int
     sequence: int
     as_of: int
+    inventory: frozenset[tuple[Domain, Address32]] = frozenset()
+    """The owners that custody names as the issuer's own inventory."""
 
     def cap(self, margin_bps: int) -> Shares:
         """The cap this statement allows; raises InvalidAmount."""
         return cap(self.held_units, self.held_decimals, margin_bps, self.multiplier)
+
+    def limit(self, margin_bps: int, excluded: int) -> int:
+        """What exposure may come to: the cap, with the `excluded` inventory on top (INV-04).
+
+        The only place that adds the two; everybody who compares exposure asks here.
+        """
+        return self.cap(margin_bps) + excluded
+
+    def inventory_on(self, chain: Domain) -> frozenset[Address32]:
+        """The owners that it names on one chain."""
+        return frozenset(owner for place, owner in self.inventory if place is chain)
 
 
 def release_covered(exposure: int, limit: int) -> bool:

@@ -204,6 +204,15 @@ class AssetView:
     delays: tuple[Delay, ...] = ()
     manual_from: int | None = None
     """From this amount on a person reviews; None: only what no bucket can hold."""
+    excluded: int = 0
+    """Issuer inventory that nobody can claim, in shares: it lies on top of the cap."""
+
+    @property
+    def limit(self) -> int | None:
+        """What exposure may come to (INV-04); None without an attestation."""
+        if self.attestation is None:
+            return None
+        return self.attestation.limit(self.margin_bps, self.excluded)
 
 
 RouteKey = tuple[AssetId, Domain, Domain]

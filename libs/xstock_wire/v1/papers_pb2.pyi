@@ -19,6 +19,32 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class InventoryAccount(_message.Message):
+    """An account of the issuer's own whose holding of an asset is unsold stock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    chain: _builtins.int
+    """Domain number."""
+    owner: _builtins.bytes
+    """The owner's address in wire form, 32 bytes; never a token account."""
+    def __init__(
+        self,
+        *,
+        chain: _builtins.int = ...,
+        owner: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InventoryAccount: _TypeAlias = InventoryAccount  # noqa: Y015
+
+@_typing.final
 class Attestation(_message.Message):
     """Custody's statement of what it holds of one asset."""
 
@@ -31,6 +57,7 @@ class Attestation(_message.Message):
     MULTIPLIER_FIELD_NUMBER: _builtins.int
     MULTIPLIER_EPOCH_FIELD_NUMBER: _builtins.int
     PAID_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
     asset: _builtins.bytes
     """The asset id, 32 bytes."""
     held_units: _builtins.int
@@ -47,6 +74,12 @@ class Attestation(_message.Message):
     def paid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Redemptions paid out since the attestation before: transfer ids, 32 bytes each, at most 100."""
 
+    @_builtins.property
+    def inventory(self) -> _containers.RepeatedCompositeFieldContainer[Global___InventoryAccount]:
+        """The accounts whose holdings are the issuer's own inventory, by rising chain and owner, each
+        once, at most 96; none where the registry configures none.
+        """
+
     def __init__(
         self,
         *,
@@ -57,10 +90,11 @@ class Attestation(_message.Message):
         multiplier: _builtins.str = ...,
         multiplier_epoch: _builtins.int = ...,
         paid: _abc.Iterable[_builtins.bytes] | None = ...,
+        inventory: _abc.Iterable[Global___InventoryAccount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "asset", b"asset", "held_units", b"held_units", "multiplier", b"multiplier", "multiplier_epoch", b"multiplier_epoch", "paid", b"paid", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "asset", b"asset", "held_units", b"held_units", "inventory", b"inventory", "multiplier", b"multiplier", "multiplier_epoch", b"multiplier_epoch", "paid", b"paid", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,6 +379,7 @@ class SupplyProofChain(_message.Message):
     DECIMALS_FIELD_NUMBER: _builtins.int
     READING_NUMBER_FIELD_NUMBER: _builtins.int
     READING_HASH_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
     chain: _builtins.int
     """Domain number."""
     ledger: _builtins.int
@@ -367,6 +402,10 @@ class SupplyProofChain(_message.Message):
     """The final block of the reading."""
     reading_hash: _builtins.bytes
     """Its hash."""
+    excluded: _builtins.int
+    """Issuer inventory excluded here: what the attested owners held at `reading_number` less what was
+    burned since, units of 10^-8 share; 0 in proofs of a past moment.
+    """
     def __init__(
         self,
         *,
@@ -379,10 +418,11 @@ class SupplyProofChain(_message.Message):
         decimals: _builtins.int = ...,
         reading_number: _builtins.int = ...,
         reading_hash: _builtins.bytes = ...,
+        excluded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_hash", b"booked_hash", "booked_number", b"booked_number", "booked_time", b"booked_time", "chain", b"chain", "decimals", b"decimals", "ledger", b"ledger", "reading", b"reading", "reading_hash", b"reading_hash", "reading_number", b"reading_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_hash", b"booked_hash", "booked_number", b"booked_number", "booked_time", b"booked_time", "chain", b"chain", "decimals", b"decimals", "excluded", b"excluded", "ledger", b"ledger", "reading", b"reading", "reading_hash", b"reading_hash", "reading_number", b"reading_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,6 +449,7 @@ class SupplyProof(_message.Message):
     HELD_UNITS_FIELD_NUMBER: _builtins.int
     ATTESTATION_AS_OF_FIELD_NUMBER: _builtins.int
     CAP_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
     guard_id: _builtins.str
     """The guard's id."""
     asset: _builtins.bytes
@@ -437,6 +478,10 @@ class SupplyProof(_message.Message):
     """When that was true, Unix seconds."""
     cap: _builtins.int
     """The cap that follows, units of 10^-8 share."""
+    excluded: _builtins.int
+    """Issuer inventory on all chains, which raises what exposure may come to: exposure is within
+    cap + excluded. 0 in proofs of a past moment.
+    """
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___SupplyProofChain]:
         """By rising domain number."""
@@ -459,10 +504,11 @@ class SupplyProof(_message.Message):
         held_units: _builtins.int = ...,
         attestation_as_of: _builtins.int = ...,
         cap: _builtins.int = ...,
+        excluded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "guard_id", b"guard_id", "held_units", b"held_units", "in_flight", b"in_flight", "journal_digest", b"journal_digest", "journal_sequence", b"journal_sequence", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "excluded", b"excluded", "exposure", b"exposure", "guard_id", b"guard_id", "held_units", b"held_units", "in_flight", b"in_flight", "journal_digest", b"journal_digest", "journal_sequence", b"journal_sequence", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

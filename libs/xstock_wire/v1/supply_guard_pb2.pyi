@@ -713,6 +713,7 @@ class AssetLedger(_message.Message):
     LAST_ORDER_NUMBER_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     OPENING_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
     asset: _builtins.bytes
     """The asset id."""
     in_flight: _builtins.int
@@ -741,6 +742,8 @@ class AssetLedger(_message.Message):
     """True when the asset may be bridged: it has entries of its own, or no chain shows any supply."""
     opening: _builtins.bytes
     """The paper of the opening that this guard has booked; empty without one."""
+    excluded: _builtins.int
+    """Issuer inventory, configured, attested and read on chain: exposure may come to cap + excluded."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainSupply]:
         """Supply per chain."""
@@ -763,10 +766,11 @@ class AssetLedger(_message.Message):
         last_order_number: _builtins.int = ...,
         open: _builtins.bool = ...,
         opening: _builtins.bytes = ...,
+        excluded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "halted", b"halted", "in_flight", b"in_flight", "last_order_number", b"last_order_number", "multiplier", b"multiplier", "open", b"open", "open_issuance", b"open_issuance", "opening", b"opening", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "excluded", b"excluded", "exposure", b"exposure", "halted", b"halted", "in_flight", b"in_flight", "last_order_number", b"last_order_number", "multiplier", b"multiplier", "open", b"open", "open_issuance", b"open_issuance", "opening", b"opening", "orphaned", b"orphaned", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
