@@ -90,7 +90,12 @@ def copy_room(room: Room, modules: Sequence[str]) -> Path:
                 mirror(package, home / "house" / package.name)
     for name in ("tests", "docs"):
         mirror(ROOT / name, home / name)
-    (home / "pyproject.toml").write_text(_configuration(room, modules))
+    configuration, text = home / "pyproject.toml", _configuration(room, modules)
+    if not configuration.exists() or configuration.read_text() != text:
+        # what was mutated before, or was not, is made anew: mutmut looks at times alone
+        for path in (home / "mutants" / "src").rglob("*.py"):
+            path.unlink()
+        configuration.write_text(text)
     return home
 
 
@@ -124,10 +129,12 @@ def metas(home: Path) -> list[Path]:
     return sorted((home / "mutants" / "src").rglob("*.py.meta"))
 
 
-def forget_survivors(home: Path) -> None:
+def forget_survivors(home: Path, modules: Sequence[str]) -> None:
     """Ask about them again: the tests may have learned, and may reach other functions."""
     (home / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for path in metas(home):
+        if modules and path.name.removesuffix(".py.meta") not in modules:
+            continue
         data = json.loads(path.read_text())
         codes = data["exit_code_by_key"]
         again = {key: None if code in SURVIVED else code for key, code in codes.items()}
@@ -261,7 +268,7 @@ def main() -> int:
             if given.fresh:
                 shutil.rmtree(home, ignore_errors=True)
             copy_room(room, given.only)
-            forget_survivors(home)
+            forget_survivors(home, given.only)
             run(home, given.minutes * 60)
         verdict = max(verdict, report(room, home))
     return verdict

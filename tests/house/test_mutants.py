@@ -49,9 +49,14 @@ def test_survivors__of_an_earlier_run__are_asked_again_and_the_noticed_are_not(
     meta = tmp_path / "mutants" / "src" / "core" / "policy.py.meta"
     meta.parent.mkdir(parents=True)
     meta.write_text(json.dumps({"exit_code_by_key": {"a": 0, "b": 1, "c": 33, "d": None}}))
-    MUTANTS.forget_survivors(tmp_path)
+    other = meta.with_name("ledger.py.meta")
+    other.write_text(meta.read_text())
+    MUTANTS.forget_survivors(tmp_path, ["policy"])
     known = json.loads(meta.read_text())["exit_code_by_key"]
     assert known == {"a": None, "b": 1, "c": None, "d": None}
+    assert json.loads(other.read_text())["exit_code_by_key"]["a"] == 0
+    MUTANTS.forget_survivors(tmp_path, [])
+    assert json.loads(other.read_text())["exit_code_by_key"]["a"] is None
 
 
 def test_score__of_a_module__is_what_was_noticed_of_what_was_asked() -> None:
