@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, TransferId
+from xstock_core.inventory import InventoryReading
 from xstock_core.ledger import Balances
 from xstock_core.message import TransferMessage
 from xstock_core.observation import BurnFinal, CancelFinal, OrphanBurn
@@ -204,8 +205,13 @@ class AssetView:
     delays: tuple[Delay, ...] = ()
     manual_from: int | None = None
     """From this amount on a person reviews; None: only what no bucket can hold."""
-    excluded: int = 0
-    """Issuer inventory that nobody can claim, in shares: it lies on top of the cap."""
+    inventory: tuple[InventoryReading, ...] = ()
+    """Issuer inventory that nobody can claim, chain by chain: it lies on top of the cap."""
+
+    @property
+    def excluded(self) -> int:
+        """The inventory of all chains, in shares."""
+        return sum(one.shares for one in self.inventory)
 
     @property
     def limit(self) -> int | None:

@@ -30,6 +30,11 @@ def a_reading(**changes: int) -> InventoryReading:
     return replace(reading, **changes)  # type: ignore[arg-type]
 
 
+def of(*shares: int) -> tuple[InventoryReading, ...]:
+    """This much inventory, chain by chain."""
+    return tuple(a_reading(units=one, decimals=8) for one in shares)
+
+
 @pytest.mark.parametrize(
     ("changes", "shares"),
     [
@@ -76,12 +81,12 @@ def test_limit__excluded_inventory__lies_on_top_of_the_cap_once() -> None:
     said = an_attestation(held_units=300)
     assert said.limit(0, 0) == said.cap(0) == 300 * SHARE
     assert said.limit(1_000, 5) == 270 * SHARE + 5
-    view = an_asset_view(attestation=said, margin_bps=1_000, excluded=5)
+    view = an_asset_view(attestation=said, margin_bps=1_000, inventory=of(2, 3))
     assert view.limit == 270 * SHARE + 5
-    assert AssetView(None, 60, excluded=5).limit is None
+    assert AssetView(None, 60, inventory=of(5)).limit is None
 
 
-@pytest.mark.parametrize("held", [299, 300])
+@pytest.mark.parametrize("held", [250, 299])
 def test_release__above_the_cap_by_less_than_the_inventory__is_granted_and_signed(
     held: int,
 ) -> None:
@@ -91,7 +96,7 @@ def test_release__above_the_cap_by_less_than_the_inventory__is_granted_and_signe
         (missing - 1, refuse(Reason.CAP_EXCEEDED, exposure=300 * SHARE, cap=300 * SHARE - 1)),
     ):
         said = an_attestation(held_units=held)
-        view = an_asset_view(attestation=said, excluded=excluded)
+        view = an_asset_view(attestation=said, inventory=of(excluded))
         now = replace(a_context(), assets={TSLAX: view})
         assert check_covered(now, a_claim()) == verdict
         found = check_cap(now, a_claim())
@@ -101,6 +106,6 @@ def test_release__above_the_cap_by_less_than_the_inventory__is_granted_and_signe
 def test_issuance__at_the_limit__counts_the_inventory_exactly_once() -> None:
     said = an_attestation(held_units=290)
     for excluded, granted in ((11 * SHARE, True), (11 * SHARE - 1, False)):
-        view = an_asset_view(attestation=said, excluded=excluded)
+        view = an_asset_view(attestation=said, inventory=of(excluded))
         now = replace(a_context(), assets={TSLAX: view})
         assert (check_cap(now, an_issue_claim()) is GRANTED) is granted

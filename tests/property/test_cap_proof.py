@@ -47,6 +47,7 @@ from tests.property.symbolic import (
 from xstock_core import policy, signing
 from xstock_core.cap import Attestation
 from xstock_core.ids import Domain, Nonce, custody_bridge, refund_nonce
+from xstock_core.inventory import InventoryReading
 from xstock_core.ledger import (
     CUSTODY,
     EXPOSURE_KINDS,
@@ -145,7 +146,10 @@ def transitions() -> dict[str, tuple[Entry, ...]]:
 
 TRANSITIONS = transitions()
 AMOUNT = any_number("amount")
-LIMIT = any_number("cap")
+CAP = any_number("cap")
+EXCLUDED = any_number("excluded")
+LIMIT = CAP + EXCLUDED
+"""What exposure may come to, whatever inventory the issuer holds."""
 POSITIVE = AMOUNT.term >= 1
 NEVER = z3.BoolVal(val=False)
 
@@ -233,7 +237,15 @@ class AnyCollateral(Attestation):
     """A fresh statement that allows any cap at all."""
 
     def cap(self, margin_bps: int) -> Any:
-        return LIMIT
+        return CAP
+
+
+class AnyInventory(InventoryReading):
+    """A holding of any size at all."""
+
+    @property
+    def shares(self) -> Any:
+        return EXCLUDED
 
 
 def collateral() -> AnyCollateral:
@@ -249,7 +261,11 @@ def collateral() -> AnyCollateral:
 
 
 def context(book: Mapping[Any, Any]) -> Context:
-    view = an_asset_view(attestation=collateral(), issuance=IssueSequence(0, ISSUER))
+    view = an_asset_view(
+        attestation=collateral(),
+        issuance=IssueSequence(0, ISSUER),
+        inventory=(AnyInventory(Domain.ETHEREUM, 1, NOW, 1, 8),),
+    )
     return replace(a_context(), balances=book, assets={TSLAX: view})
 
 
