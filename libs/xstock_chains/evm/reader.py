@@ -12,12 +12,14 @@ One page costs two or three round trips, however many events it holds.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.heads import FinalChain, Header, block_call, parse_header
 from xstock_chains.evm.logs import LogFilter, in_order, merge_logs, parse_logs
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
+from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -288,14 +290,16 @@ class EvmReader:
         by_asset = self.chain.by_asset()
         tokens = [by_asset[asset] for asset in assets if asset in by_asset]
         latest = await self._supply_block(at)
-        calls = [call for token in tokens for call in self._supply_calls(token, latest.hash)]
+        asked = [self._supply_calls(token, latest.hash) for token in tokens]
         counter_calls = self._counter_calls(latest.hash)
-        answers = await self._rpc.batch_settled(calls + counter_calls)
-        found = (
-            self._readable(token, answers[at * 5 : at * 5 + 5]) for at, token in enumerate(tokens)
-        )
+        calls = [call for one in (*asked, counter_calls) for call in one]
+        answers = iter(await self._rpc.batch_settled(calls))
+        found = [
+            self._readable(token, tuple(islice(answers, len(one))))
+            for token, one in zip(tokens, asked, strict=True)
+        ]
         supplies = tuple(supply for supply in found if supply is not None)
-        lanes = self._counters(answers[len(calls) :])
+        lanes = self._counters(tuple(answers))
         if lanes is None:
             raise Transient("STATE_UNREADABLE", f"{self._rpc.host} cannot read its latest state")
         counts = lanes[self.chain.bridge.address]
@@ -321,6 +325,7 @@ class EvmReader:
             eth_call(token.address, _IS_PAUSED, block_hash),
             eth_call(self.chain.bridge.address, _INVENTORY_OF + token.asset, block_hash),
             eth_call(token.address, _MULTIPLIER_NONCE, block_hash),
+            *(eth_call(token.address, data, block_hash) for data in token.inventory_questions()),
         ]
 
     def _readable(self, token: TokenContract, answers: Sequence[Any]) -> AssetSupply | None:
@@ -333,16 +338,18 @@ class EvmReader:
     def _supply(self, token: TokenContract, answers: Sequence[Any]) -> AssetSupply:
         """The token shows its supply in displayed units only: shares are the least number that
         displays so, which is below the truth by less than 10^18 / multiplier units."""
-        for answer in answers[:4]:
+        for answer in (*answers[:4], *answers[5:]):
             if isinstance(answer, RpcFault):
                 raise self._rpc.refused(f"eth_call for {token.symbol}", answer)
         (displayed,) = words(data_of(answers[0], "totalSupply"), 1, "totalSupply")
         multiplier, _ = words(data_of(answers[1], "getCurrentMultiplier"), 2, "multiplier")
         (paused,) = words(data_of(answers[2], "isPaused"), 1, "isPaused")
         (inventory,) = words(data_of(answers[3], "inventoryOf"), 1, "inventoryOf")
+        held = [words(data_of(one, "sharesOf"), 1, "sharesOf")[0] for one in answers[5:]]
         if multiplier == 0:
             text = f"{token.symbol} has multiplier 0; no shares can be derived"
             raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": token.symbol})
+        shares_max = -(-(displayed + 1) * _ONE // multiplier)
         epoch = 0
         if not isinstance(answers[4], RpcFault):
             (epoch,) = words(data_of(answers[4], "multiplierNonce"), 1, "multiplierNonce")
@@ -354,6 +361,7 @@ class EvmReader:
             multiplier=multiplier,
             multiplier_epoch=epoch,
             paused=bool(paused),
+            issuer_inventory_units=held_together(token.symbol, held, shares_max),
         )
 
 

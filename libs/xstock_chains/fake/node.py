@@ -77,6 +77,8 @@ class Faults:
     """From this height it shows blocks of another fork, with other hashes (F29, F33)."""
     duplicates: bool = False
     """Returns every event twice."""
+    holdings: dict[Address32, int | None] = field(default_factory=dict)
+    """What it says that accounts hold of every asset: a lie; None: it cannot read them."""
 
 
 class View:
@@ -141,6 +143,12 @@ class View:
         for burn in self._denied(number):
             shown[burn.message.destination] -= 1
         return {domain: count for domain, count in sorted(shown.items()) if count}
+
+    def balance(self, asset: AssetId, owner: Address32, number: int) -> int | None:
+        """What an account holds after this block, in token units; None: it cannot be read."""
+        if owner in self._faults.holdings:
+            return self._faults.holdings[owner]
+        return self._chain.state.balance.get((asset, owner), number)
 
     def _denied(self, number: int) -> list[BurnFinal]:
         burns = []

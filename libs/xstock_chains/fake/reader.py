@@ -6,12 +6,13 @@ says, and the lane counters must account for every burn. Whatever does not add u
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from xstock_chains.fake.chain import FakeBlock
 from xstock_chains.fake.node import FakeNode, View
+from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -21,7 +22,7 @@ from xstock_chains.ports import (
     TxState,
     TxStatus,
 )
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, Transient
 
@@ -36,10 +37,15 @@ class _Position:
 
 
 class FakeReader:
-    """Reads one chain through one node."""
+    """Reads one chain through one node; `issuer_inventory` names its owners per asset."""
 
-    def __init__(self, node: FakeNode) -> None:
+    def __init__(
+        self,
+        node: FakeNode,
+        issuer_inventory: Mapping[AssetId, Sequence[Address32]] | None = None,
+    ) -> None:
         self._node = node
+        self._issuer_inventory = issuer_inventory or {}
         self._domain = node.chain.domain
 
     async def finalized_head(self) -> BlockRef:
@@ -115,7 +121,7 @@ class FakeReader:
         if shown is None or shown.ref.hash != block.hash:
             raise self._behind(block.number)
         number = block.number
-        found = (self._supply(asset, number) for asset in assets)
+        found = (self._supply(view, asset, number) for asset in assets)
         supplies = tuple(supply for supply in found if supply is not None)
         return SupplyReading(shown.ref, supplies, tuple(view.counters(number).items()))
 
@@ -128,19 +134,24 @@ class FakeReader:
         shown = view.block(block.number)
         return shown is not None and shown.ref.hash == block.hash
 
-    def _supply(self, asset: AssetId, number: int) -> AssetSupply | None:
+    def _supply(self, view: View, asset: AssetId, number: int) -> AssetSupply | None:
         chain = self._node.chain
         rules = chain.state.rules.get(asset, number)
-        if rules is None:
+        owners = self._issuer_inventory.get(asset, ())
+        held = [view.balance(asset, owner, number) for owner in owners]
+        known = [units for units in held if units is not None]
+        if rules is None or len(known) < len(held):
             return None
+        supply = chain.state.supply.get(asset, number)
         return AssetSupply(
             asset=asset,
-            token_units=chain.state.supply.get(asset, number),
+            token_units=supply,
             bridge_inventory_units=0,
             decimals=chain.config.decimals,
             multiplier=rules.multiplier,
             multiplier_epoch=rules.multiplier_epoch,
             paused=rules.paused,
+            issuer_inventory_units=held_together(asset.hex(), known, supply),
         )
 
     def _next_block(self, view: View, last: _Position) -> FakeBlock:

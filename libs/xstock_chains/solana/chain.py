@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from xstock_chains.families import Family
 from xstock_chains.registry import AssetEntry, InvalidRegistry, Registry
 from xstock_chains.solana.address import parse_text
+from xstock_chains.solana.programs import ata_of
 from xstock_core.ids import Address32, AssetId, Domain, InvalidId
 
 FAMILY: Family = "solana"
@@ -41,6 +42,14 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """An owner of issuer inventory, and its associated token account of the mint."""
+
+    owner: bytes
+    account: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SolanaAsset:
     """An asset's mint and its reference keys."""
 
@@ -49,6 +58,7 @@ class SolanaAsset:
     mint: bytes
     minimum: int
     references: tuple[Reference, ...]
+    issuer_inventory: tuple[Holding, ...] = ()
 
     @property
     def reference(self) -> Reference:
@@ -140,10 +150,13 @@ def _asset(entry: AssetEntry, chain: str) -> SolanaAsset:
         Reference(parse_text(one.address), one.deployed_block, one.code_hash, one.retired_block)
         for one in deployment.bridges
     )
+    mint = parse_text(deployment.token)
+    owners = tuple(parse_text(text) for text in deployment.issuer_inventory)
     return SolanaAsset(
         symbol=entry.symbol,
         asset=entry.id,
-        mint=parse_text(deployment.token),
+        mint=mint,
         minimum=deployment.minimum_shares,
         references=references,
+        issuer_inventory=tuple(Holding(owner, ata_of(owner, mint)) for owner in owners),
     )

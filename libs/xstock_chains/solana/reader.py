@@ -39,7 +39,8 @@ from xstock_chains.solana.blocks import (
 from xstock_chains.solana.chain import SolanaAsset, SolanaChain
 from xstock_chains.solana.errors import RpcFault
 from xstock_chains.solana.evidence import Evidence, Seen
-from xstock_chains.solana.mint import Mint, parse_mint
+from xstock_chains.solana.inventory import Later, trace
+from xstock_chains.solana.mint import parse_mint
 from xstock_chains.solana.programs import DECIMALS
 from xstock_chains.solana.reading import raw_of
 from xstock_chains.solana.rpc import (
@@ -119,11 +120,20 @@ def parse_position(text: str, first_slot: int) -> Position:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mints:
-    """The registered mints as a node showed them, each with the slot it is true at."""
+class _Shown:
+    """Accounts as a node showed them, each with the slot it is true at."""
 
     slot: int
-    by_mint: Mapping[bytes, tuple[int, Any]]
+    """That of the first call."""
+    by_key: Mapping[bytes, tuple[int, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What happened in the blocks above the one of a supply reading."""
+
+    seen: Sequence[tuple[int, Seen]] = ()
+    inventory: Later = field(default_factory=Later)
 
 
 class SolanaReader:
@@ -204,50 +214,27 @@ class SolanaReader:
         self._span = min(fitting, self._span * 2, self.chain.facts.blocks_a_page_max)
         self._span = max(1, self._span)
 
-    async def _head_with_mints(self) -> tuple[Block, _Mints]:
+    async def _head_with_mints(self) -> tuple[Block, _Shown]:
         """The final head, and the mints at that very slot, in one round trip."""
         before = self._final.known
-        calls: list[Call] = [("getGenesisHash", []), *self._mint_calls(FINALIZED)]
+        keys = [one.mint for one in self.chain.assets]
+        calls: list[Call] = [("getGenesisHash", []), *_account_calls(keys, FINALIZED)]
         if len(calls) == 1:
             head = await self._final.head()
-            return head, _Mints(head.slot, {})
+            return head, _Shown(head.slot, {})
         genesis, *answers = await self._rpc.batch(calls)
-        mints = self._mints_of(self.chain.assets, answers)
+        mints = _shown(keys, answers)
         return await self._final.accept(genesis, mints.slot, before), mints
 
-    def _mint_calls(
-        self, options: Mapping[str, str], assets: Sequence[SolanaAsset] | None = None
-    ) -> list[Call]:
-        texts = [show(one.mint) for one in (self.chain.assets if assets is None else assets)]
-        wanted = {"encoding": "base64", **options}
-        return [
-            ("getMultipleAccounts", [texts[at : at + _ACCOUNTS_A_CALL], wanted])
-            for at in range(0, len(texts), _ACCOUNTS_A_CALL)
-        ]
-
-    def _mints_of(self, assets: Sequence[SolanaAsset], answers: Sequence[Any]) -> _Mints:
-        """By mint the slot and the raw account; the slot of all is that of the first call."""
-        found: dict[bytes, tuple[int, Any]] = {}
-        slots: list[int] = []
-        for number, answer in enumerate(answers):
-            slot, accounts = with_context(answer, "getMultipleAccounts")
-            part = assets[number * _ACCOUNTS_A_CALL : (number + 1) * _ACCOUNTS_A_CALL]
-            shown = list_of(accounts, "getMultipleAccounts")
-            if len(shown) != len(part):
-                raise invalid("getMultipleAccounts", len(shown), f"{len(part)} accounts")
-            slots.append(slot)
-            found |= {asset.mint: (slot, raw) for asset, raw in zip(part, shown, strict=True)}
-        return _Mints(slots[0], found)
-
     def prove_supply(
-        self, position: Position, seen: Sequence[Seen], mints: _Mints, head: Block
+        self, position: Position, seen: Sequence[Seen], mints: _Shown, head: Block
     ) -> None:
         """SECURITY: what moved must explain the supply, or a node hides something (F34)."""
         end = position
         for one in seen:
             end = end.after(head, one)
         for asset in self.chain.assets:
-            slot, raw = mints.by_mint[asset.mint]
+            slot, raw = mints.by_key[asset.mint]
             if slot != head.slot:
                 continue
             supply = self._supply_or_none(asset, raw)
@@ -395,15 +382,19 @@ class SolanaReader:
             told = self._readings[at.hash]
             if all(one.asset in told for one in wanted):
                 return SupplyReading(at, tuple(told[one.asset] for one in wanted), ())
-        calls = self._mint_calls(CONFIRMED, wanted)
-        if not calls:
+        inventory = [held.account for one in wanted for held in one.issuer_inventory]
+        keys = [*(one.mint for one in wanted), *inventory]
+        if not keys:
             block = at or (await self._confirmed(await self._confirmed_slot())).ref(self.chain)
             return SupplyReading(block, (), ())
-        mints = self._mints_of(wanted, await self._rpc.batch(calls))
+        shown = _shown(keys, await self._rpc.batch(_account_calls(keys, CONFIRMED)))
+        slots = [slot for slot, _ in shown.by_key.values()]
         if at is None:
-            at = (await self._confirmed(mints.slot)).ref(self.chain)
-        rewound = await self._rewind(at, max(slot for slot, _ in mints.by_mint.values()))
-        found = [self._supply(asset, mints, rewound, at) for asset in wanted]
+            at = (await self._confirmed(min(slots))).ref(self.chain)
+        if min(slots) < at.number:
+            raise Transient("NODE_BEHIND", f"{self._rpc.host} does not have slot {at.number} yet")
+        above = await self._rewind(at, max(slots), inventory)
+        found = [self._supply(asset, shown, above, at) for asset in wanted]
         supplies = {one.asset: one for one in found if one is not None}
         self._remember(at, supplies)
         return SupplyReading(
@@ -424,14 +415,12 @@ class SolanaReader:
         method, params = block_call(slot, commitment="confirmed")
         return parse_block(slot, await self._rpc.call(method, *params))
 
-    async def _rewind(self, at: BlockRef, last: int) -> list[tuple[int, Seen]]:
+    async def _rewind(self, at: BlockRef, last: int, inventory: Sequence[bytes]) -> _Above:
         """What happened in the confirmed blocks above `at` up to the slot `last`, linked to it."""
-        if last < at.number:
-            raise Transient("NODE_BEHIND", f"{self._rpc.host} does not have slot {at.number} yet")
         if last == at.number:
             block = await self._confirmed(last)
             self._require_hash(at, block.hash)
-            return []
+            return _Above()
         if last - at.number > self.chain.facts.rewind_blocks_max:
             raise Transient("STATE_UNREADABLE", f"slot {at.number} lies too far back to read")
         answer = await self._rpc.call("getBlocks", at.number + 1, last, CONFIRMED)
@@ -445,7 +434,8 @@ class SolanaReader:
             linked = block.hash
         if not blocks or blocks[-1].slot != last:
             raise Transient("NODE_BEHIND", f"{self._rpc.host} does not show block {last} yet")
-        return [(block.slot, self.evidence.observe(block)) for block in blocks]
+        seen = [(block.slot, self.evidence.observe(block)) for block in blocks]
+        return _Above(seen, trace(blocks, inventory))
 
     def _require_hash(self, at: BlockRef, found: bytes, wanted: bytes | None = None) -> None:
         if found != (at.hash if wanted is None else wanted):
@@ -453,40 +443,64 @@ class SolanaReader:
             raise Transient("NODE_BEHIND", text, {"slot": at.number})
 
     def _supply(
-        self, asset: SolanaAsset, mints: _Mints, rewound: list[tuple[int, Seen]], at: BlockRef
+        self, asset: SolanaAsset, shown: _Shown, above: _Above, at: BlockRef
     ) -> AssetSupply | None:
-        """The mint's supply, None where it cannot be read (INV-16 audits the others)."""
-        slot, raw = mints.by_mint[asset.mint]
+        """The mint's supply, None where it or an account of its issuer inventory cannot be read
+        (INV-16 audits the others)."""
+        slot, raw = shown.by_key[asset.mint]
         try:
             mint = parse_mint(account_of(raw), asset.symbol)
             multiplier, epoch = mint.multiplier(at.time)
         except (InvalidMessage, InvalidId):
             return None
         supply = mint.supply
-        for number, seen in rewound:
+        for number, seen in above.seen:
             if number > slot:
                 continue
             if asset.mint in seen.restated:
                 text = f"{asset.symbol}: multiplier or pause changed since slot {at.number}"
                 raise Transient("STATE_UNREADABLE", text)
             supply -= seen.moved.get(asset.mint, 0)
-        return _asset_supply(asset, mint, supply, multiplier, epoch)
+        if mint.decimals != DECIMALS or supply < 0:
+            return None
+        try:
+            held = above.inventory.held(asset, shown.by_key, supply)
+        except InvalidMessage:
+            return None
+        return AssetSupply(
+            asset=asset.asset,
+            token_units=supply,
+            bridge_inventory_units=0,
+            decimals=mint.decimals,
+            multiplier=multiplier,
+            multiplier_epoch=epoch,
+            paused=mint.paused,
+            issuer_inventory_units=held,
+        )
 
 
-def _asset_supply(
-    asset: SolanaAsset, mint: Mint, supply: int, multiplier: int, epoch: int
-) -> AssetSupply | None:
-    if mint.decimals != DECIMALS or supply < 0:
-        return None
-    return AssetSupply(
-        asset=asset.asset,
-        token_units=supply,
-        bridge_inventory_units=0,
-        decimals=mint.decimals,
-        multiplier=multiplier,
-        multiplier_epoch=epoch,
-        paused=mint.paused,
-    )
+def _account_calls(keys: Sequence[bytes], options: Mapping[str, str]) -> list[Call]:
+    texts = [show(key) for key in keys]
+    wanted = {"encoding": "base64", **options}
+    return [
+        ("getMultipleAccounts", [texts[at : at + _ACCOUNTS_A_CALL], wanted])
+        for at in range(0, len(texts), _ACCOUNTS_A_CALL)
+    ]
+
+
+def _shown(keys: Sequence[bytes], answers: Sequence[Any]) -> _Shown:
+    """The raw accounts of these keys in the answers to `_account_calls`."""
+    found: dict[bytes, tuple[int, Any]] = {}
+    slots: list[int] = []
+    for number, answer in enumerate(answers):
+        slot, accounts = with_context(answer, "getMultipleAccounts")
+        part = keys[number * _ACCOUNTS_A_CALL : (number + 1) * _ACCOUNTS_A_CALL]
+        shown = list_of(accounts, "getMultipleAccounts")
+        if len(shown) != len(part):
+            raise invalid("getMultipleAccounts", len(shown), f"{len(part)} accounts")
+        slots.append(slot)
+        found |= {key: (slot, raw) for key, raw in zip(part, shown, strict=True)}
+    return _Shown(slots[0], found)
 
 
 def _holds(block: Block, text: Any) -> bool:

@@ -117,12 +117,21 @@ def _names(raw: bytes, keys: frozenset[bytes]) -> bool:
 
 def parse_ran(entry: Any, raw: bytes) -> Ran:
     """The transaction with its inner instructions; raises InvalidMessage."""
-    fields = dict_of(entry, "transaction")
-    meta = dict_of(fields.get("meta"), "transaction.meta")
+    meta = _meta_of(entry)
     transaction = parse_transaction(raw)
     keys = _all_keys(transaction, meta)
     instructions = _instructions(transaction, meta, keys)
     return Ran(transaction, instructions, _owners(meta, keys, instructions))
+
+
+def keys_of(entry: Any, raw: bytes) -> tuple[bytes, ...]:
+    """Every account that a transaction lists, by its index in the node's own balances; raises
+    InvalidMessage."""
+    return _all_keys(parse_transaction(raw), _meta_of(entry))
+
+
+def _meta_of(entry: Any) -> dict[str, Any]:
+    return dict_of(dict_of(entry, "transaction").get("meta"), "transaction.meta")
 
 
 def _all_keys(transaction: Transaction, meta: dict[str, Any]) -> tuple[bytes, ...]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from xstock_chains.registry import ChainEntry, Registry
+from xstock_chains.solidity.abi import address_word, selector
 from xstock_chains.solidity.account import to_wire
 from xstock_core.ids import Address32, AssetId, Domain
 
 TOKEN_UNITS_PER_SHARE_UNIT: Final = 10**10
 """Token shares have 18 decimals, message shares 8."""
+_SHARES_OF: Final = selector("sharesOf(address)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,12 @@ class TokenContract:
     address: bytes
     decimals: int
     minimum: int
+    issuer_inventory: tuple[bytes, ...] = ()
+    """Owners whose shares are the issuer's unsold stock."""
+
+    def inventory_questions(self) -> tuple[bytes, ...]:
+        """Call data for the token, one for each owner of issuer inventory: a word of shares."""
+        return tuple(_SHARES_OF + address_word(owner) for owner in self.issuer_inventory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ def resolve_tokens(
             address=parse(one.token),
             decimals=one.decimals,
             minimum=one.minimum_shares,
+            issuer_inventory=tuple(parse(owner) for owner in one.issuer_inventory),
         )
         for asset in registry.assets
         for one in asset.deployments

@@ -23,6 +23,8 @@ class TonAsset:
     asset: AssetId
     decimals: int
     minimum: int
+    issuer_inventory: tuple[Address32, ...] = ()
+    """Owners whose jettons are the issuer's unsold stock."""
 
     def units(self, shares: int) -> int:
         """Jetton units of so many shares; raises InvalidId for what leaves dust."""
@@ -89,7 +91,13 @@ def resolve_chain(registry: Registry, which: Domain | str) -> TonChain:
         deployment = asset.on(entry.name)
         if deployment is None:
             continue
-        jetton = TonAsset(asset.symbol, asset.id, deployment.decimals, deployment.minimum_shares)
+        jetton = TonAsset(
+            asset.symbol,
+            asset.id,
+            deployment.decimals,
+            deployment.minimum_shares,
+            tuple(parse_text(owner) for owner in deployment.issuer_inventory),
+        )
         minters.extend(
             TonMinter(
                 parse_text(bridge.address),

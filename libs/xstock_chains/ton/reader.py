@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -25,9 +26,10 @@ from xstock_chains.ports import (
 )
 from xstock_chains.ton.chain import TonChain, TonMinter
 from xstock_chains.ton.evidence import Committed, Evidence, Found, ItemKey, moved_units
+from xstock_chains.ton.minter import jetton_wallet
 from xstock_chains.ton.position import MinterPlace, Position, parse_position
 from xstock_chains.ton.rpc import PAGE_MAX, AccountHead, McBlock, Toncenter, Transaction
-from xstock_chains.ton.storage import read_minter
+from xstock_chains.ton.storage import read_holding, read_minter
 from xstock_chains.ton.walk import Mark, Stretch, Walk
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
@@ -388,8 +390,16 @@ class TonReader:
     async def _supply(
         self, minter: TonMinter, block: McBlock
     ) -> tuple[AssetSupply, dict[int, int]]:
-        account = await self._api.account_at(minter.address, block.seqno)
+        owners = minter.asset.issuer_inventory
+        asked = [jetton_wallet(minter.address, owner) for owner in owners]
+        account, *wallets = await asyncio.gather(
+            *(self._api.account_at(one, block.seqno) for one in (minter.address, *asked))
+        )
         state = read_minter(account)
+        held = [
+            read_holding(wallet, state, minter.address, owner)
+            for wallet, owner in zip(wallets, owners, strict=True)
+        ]
         numerator, denominator = state.multiplier
         if denominator <= 0 or numerator <= 0:
             text = f"{minter.asset.symbol} has no display multiplier"
@@ -403,6 +413,7 @@ class TonReader:
             multiplier=numerator * _ONE // denominator,
             multiplier_epoch=0,
             paused=until == _UNTIL_LIFTED or until > block.time,
+            issuer_inventory_units=held_together(minter.asset.symbol, held, state.supply),
         )
         return supply, dict(state.lane_counters)
 

@@ -69,6 +69,8 @@ class AccountHead:
     hash: bytes
     code_hash: bytes
     data: Cell | None
+    absent: bool = False
+    """The node says that no contract stands there; one that is frozen does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class Toncenter:
             hash=_hash(last.get("hash"), "last_transaction_id.hash"),
             code_hash=_code_hash(code) if code else b"",
             data=None if not data else parse_boc(data, "data"),
+            absent=result.get("state") == "uninitialized",
         )
 
     async def run(self, address: Address32, method: str, stack: Sequence[Any] = ()) -> "Stack":
@@ -484,6 +487,7 @@ def _account(value: Any) -> AccountHead:
         hash=_hash(fields.get("last_transaction_hash"), "last_transaction_hash"),
         code_hash=b"" if not code_hash else _hash(code_hash, "account.code_hash"),
         data=None if not data else parse_boc(data, "account.data_boc"),
+        absent=fields.get("status") in ("uninit", "nonexist"),
     )
 
 

@@ -70,6 +70,37 @@ def read_minter(account: AccountHead) -> MinterState:
         raise _unreadable(account, f"its storage cannot be decoded ({error})") from error
 
 
+def read_holding(
+    account: AccountHead, state: MinterState, minter: Address32, owner: Address32
+) -> int:
+    """Jettons in the account of an owner's wallet (`minter.jetton_wallet`); 0 where no contract
+    stands, as nothing was ever received.
+
+    Raises InvalidMessage for anything that is not this minter's wallet of this owner, a frozen
+    one included: its jettons are there, and nobody can say how many.
+    """
+    ours = artifact("Wallet").hash
+    if state.wallet_code.hash != ours:
+        raise _no_wallet(account, "its minter gives wallets another code, at other accounts")
+    if account.absent:
+        return 0
+    if not account.active or account.data is None:
+        raise _no_wallet(account, "it is frozen, or the node gave no data")
+    if account.code_hash != ours:
+        raise _no_wallet(account, f"its code is {account.code_hash.hex()}, not ours")
+    try:
+        data = slice_of(account.data)
+        units = int(data.load_coins())
+        named = (load_account(data, "owner"), load_account(data, "minter"))
+    except InvalidMessage:
+        raise
+    except Exception as error:  # the cell library raises whatever a short slice leads to
+        raise _no_wallet(account, f"its storage cannot be decoded ({error})") from error
+    if named != (owner, minter):
+        raise _no_wallet(account, "it is another owner's, or another minter's")
+    return units
+
+
 def _decode(data: Cell) -> MinterState:
     root = slice_of(data)
     supply = int(root.load_coins())
@@ -147,6 +178,11 @@ def _counters(lanes: Cell | None) -> dict[int, int]:
         entry.skip_bits(8)
         counters[destination] = int(entry.load_uint(64))
     return counters
+
+
+def _no_wallet(account: AccountHead, why: str) -> InvalidMessage:
+    text = f"jetton wallet {account.address.hex()}: {why}; ask another node"
+    return InvalidMessage("WALLET_UNREADABLE", text, {"account": account.address.hex()})
 
 
 def _unreadable(account: AccountHead, why: str) -> InvalidMessage:

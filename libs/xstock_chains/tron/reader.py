@@ -10,8 +10,10 @@ was seen both before and after it. Only logs of transactions whose receipt says 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
+from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -60,7 +62,6 @@ _MULTIPLIER: Final = selector("getCurrentMultiplier()")
 _MULTIPLIER_NONCE: Final = selector("multiplierNonce()")
 _IS_PAUSED: Final = selector("isPaused()")
 _INVENTORY_OF: Final = selector("inventoryOf(bytes32)")
-_READS_A_TOKEN: Final = 5
 
 
 class TronReader:
@@ -268,27 +269,30 @@ class TronReader:
             if at is not None and reading.block == at and known == wanted:
                 return reading
         tokens = [self.chain.by_asset()[one] for one in assets if one in self.chain.by_asset()]
-        reads = [read for token in tokens for read in self._supply_reads(token)]
-        head, answers = await self._steady([*reads, *self._counter_reads()])
+        reads = [self._supply_reads(token) for token in tokens]
+        every = [read for one in (*reads, self._counter_reads()) for read in one]
+        head, answers = await self._steady(every)
         block = head.ref(self.chain.domain)
         if at is not None and at != block:
             await self._require_unmoved(at, head)
             block = at
-        reading = self._reading(block, tokens, answers)
+        sizes = [len(one) for one in reads]
+        reading = self._reading(block, dict(zip(tokens, sizes, strict=True)), answers)
         self._readings.append((wanted, reading))
         return reading
 
     def _reading(
         self,
         block: BlockRef,
-        tokens: Sequence[TokenContract],
+        asked: Mapping[TokenContract, int],
         answers: Sequence[CallOutcome | CallFault],
     ) -> SupplyReading:
-        found = (
-            self._readable(token, answers[at * _READS_A_TOKEN : (at + 1) * _READS_A_TOKEN])
-            for at, token in enumerate(tokens)
-        )
-        lanes = self._counters(answers[len(tokens) * _READS_A_TOKEN :])
+        """`asked` says how many of the answers are each token's; the rest are the counters."""
+        rest = iter(answers)
+        found = [
+            self._readable(token, tuple(islice(rest, count))) for token, count in asked.items()
+        ]
+        lanes = self._counters(tuple(rest))
         counts = lanes[self.chain.bridge.address]
         return SupplyReading(
             block=block,
@@ -316,6 +320,7 @@ class TronReader:
             Read(token.address, _IS_PAUSED),
             Read(self.chain.bridge.address, _INVENTORY_OF + token.asset),
             Read(token.address, _MULTIPLIER_NONCE),
+            *(Read(token.address, data) for data in token.inventory_questions()),
         ]
 
     def _readable(
@@ -331,9 +336,9 @@ class TronReader:
         self, token: TokenContract, answers: Sequence[CallOutcome | CallFault]
     ) -> AssetSupply:
         """Shares are the least number that displays as the token's supply (see the EVM's)."""
-        displayed, multiplier, paused, inventory = (
+        displayed, multiplier, paused, inventory, *held = (
             words(data_or_raise(self._rpc, f"a read of {token.symbol}", answer), 1, token.symbol)[0]
-            for answer in answers[:4]
+            for answer in (*answers[:4], *answers[5:])
         )
         if multiplier == 0:
             text = f"{token.symbol} has multiplier 0; no shares can be derived"
@@ -346,6 +351,9 @@ class TronReader:
             multiplier=multiplier,
             multiplier_epoch=first_word(answers[4]) or 0,
             paused=bool(paused),
+            issuer_inventory_units=held_together(
+                token.symbol, held, -(-(displayed + 1) * _ONE // multiplier)
+            ),
         )
 
 
