@@ -106,6 +106,38 @@ async def test_rights__a_role_moves_in_a_final_block__the_watch_is_rung_at_once(
     assert world.clock.monotonic() == began
 
 
+async def alarms_of(world: World) -> dict[str, str]:
+    """What stands, by code."""
+    async with world.store.read() as books:
+        return {raised.alarm.code: raised.alarm.detail for raised in await books.alarms()}
+
+
+async def test_right__moved_on_a_chain__a_person_is_told_until_a_look_finds_all_as_registered() -> (
+    None
+):
+    """F82: of rights that no registry names too; one provider alone ends nothing."""
+    world = await funded()
+    chain = world.chains[Domain.BNB]
+    chain.call(HOLDER, MoveRoleCall(Role.PAUSER, Address32(b"\x07" * 32), b"\x08" * 32))
+    chain.mine(4)
+    await world.scan(Domain.BNB)
+    said = (await alarms_of(world))["RIGHT_MOVED"]
+    assert said.startswith(f"PAUSER of {'07' * 32} on chain {int(Domain.BNB)} went to {'08' * 32}")
+    for unsure in ((Provider(GOOD),), (Provider(GOOD), Provider(GOOD), Provider(STOLEN))):
+        await watch_step(world.desk, watch(*unsure))
+        assert "RIGHT_MOVED" in await alarms_of(world)
+    await watch_step(world.desk, watch(Provider(GOOD), Provider(GOOD)))
+    assert await alarms_of(world) == {}
+
+
+async def test_rights__guard_set_as_registered_again__the_alarm_is_over() -> None:
+    world = await funded()
+    await watch_step(world.desk, watch(Provider(EPOCH), Provider(EPOCH)))
+    assert "GUARD_SET_UNEXPECTED" in await alarms_of(world)
+    await watch_step(world.desk, watch(Provider(GOOD), Provider(GOOD)))
+    assert await alarms_of(world) == {}
+
+
 async def polls_until_halted(world: World, domain: Domain) -> int:
     """How many looks (a scan and an audit each) until the asset is halted; 9 for never."""
     for poll in range(1, 9):

@@ -51,6 +51,7 @@ from xstock_supply_guard.handlers.limits import flow_back
 from xstock_supply_guard.handlers.lines import line, order_line
 from xstock_supply_guard.handlers.opening import not_open
 from xstock_supply_guard.handlers.redemptions import paid_before, refunds_of_paid
+from xstock_supply_guard.handlers.watching import tell_moved
 from xstock_supply_guard.model import (
     Alarm,
     Executed,
@@ -122,6 +123,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         await _write(desk, unit, new, draft)
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
         await unit.journal(draft.lines, now_ms)
+        await tell_moved(unit, chain, new, now_ms)
     _note_live(desk, page, new)
     return Booked(len(new), page.more, page.through, halted, draft.over_cap)
 

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 
 from xstock_chains.ports import ChainAdmin, CheckResult, SelfTest
 from xstock_core.ids import Domain
+from xstock_core.observation import Observation, RoleMoved
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
 from xstock_supply_guard.model import Alarm, chain_scope
+from xstock_supply_guard.ports import GuardUnit
 
 CODE = "ROLE_OR_CODE_CHANGED"
+MOVED = "RIGHT_MOVED"
+GUARD_SET = "GUARD_SET_UNEXPECTED"
 _GUARD_SET_WORDS = ("guard", "threshold", "multisig")
 _EVIDENCE_CHARACTERS_MAX = 20_000
 
@@ -57,7 +61,44 @@ async def watch_step(desk: Desk, watch: RightsWatch) -> Watched:
     wrong = tuple(same[0] for same in counts.values() if len(same) >= watch.needed)
     disputed = tuple(same[0] for same in counts.values() if len(same) < watch.needed)
     halted = await _halt(desk, watch, wrong, tests) if wrong or disputed else ()
+    if len(tests) >= watch.needed and not wrong and not disputed:
+        await _calm(desk, watch.chain)
     return Watched(len(tests), wrong, disputed, halted)
+
+
+async def tell_moved(
+    unit: GuardUnit, chain: Domain, new: Sequence[Observation], now_ms: int
+) -> None:
+    """A person hears of every right that moved, those that no registry names too.
+
+    It is over when a look afterwards finds everything as the registry says.
+    """
+    alarms = [
+        Alarm(
+            MOVED,
+            chain_scope(chain),
+            f"{one.role.name} of {one.subject.hex()} on chain {int(chain)} went to "
+            f"{one.holder.hex()} in block {one.place.block.number}",
+            f"{one.role.name}/{one.subject.hex()}",
+        )
+        for one in new
+        if isinstance(one, RoleMoved)
+    ]
+    if alarms:
+        await unit.alarm(alarms, now_ms)
+
+
+async def _calm(desk: Desk, chain: Domain) -> None:
+    scope = chain_scope(chain)
+    async with desk.store.read() as books:
+        standing = {
+            raised.alarm.code for raised in await books.alarms() if raised.alarm.scope == scope
+        }
+    over = standing & {MOVED, GUARD_SET}
+    if over:
+        async with desk.store.write() as unit:
+            for code in sorted(over):
+                await unit.calm(code, [scope])
 
 
 async def _halt(
@@ -68,7 +109,7 @@ async def _halt(
         Finding(CODE, _words(chain, one), chain=chain) for one in wrong if not _is_guard_set(one)
     ]
     alarms = [
-        Alarm("GUARD_SET_UNEXPECTED", chain_scope(chain), _words(chain, one), one.name)
+        Alarm(GUARD_SET, chain_scope(chain), _words(chain, one), one.name)
         for one in wrong
         if _is_guard_set(one)
     ]
