@@ -48,6 +48,10 @@ class AssetConfig:
     symbol: str
     decimals: Mapping[Domain, int]
     forbidden_recipients: frozenset[tuple[Domain, Address32]] = frozenset()
+    issuer_inventory: Mapping[Domain, frozenset[Address32]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By chain, the owners whose holdings are the issuer's own, unsold; absent: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,8 @@ class SupplyStep:
     asset: AssetId
     number: int
     supply: int
+    burned: int = 0
+    """What left the chain's supply in that block, whatever came to it besides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,12 @@ class GuardReads(Protocol):
         """The ledger's supply at the end of that block; an asset without entries is absent."""
         ...
 
+    async def burned_above(
+        self, places: Mapping[tuple[AssetId, Domain], int]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        """Shares burned on each of these chains in blocks above the given one; absent: none."""
+        ...
+
     async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
         """Claims with their standing rulings."""
         ...
@@ -304,8 +310,8 @@ class GuardUnit(GuardReads, Protocol):
         """Append entries that are new, and move the balances by them. Facts always post."""
         ...
 
-    async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
-        """Append an ISSUE_RESERVE only if exposure + amount <= cap, in one step; False if not."""
+    async def reserve_issuance(self, entry: Entry, limit: int) -> bool:
+        """Append an ISSUE_RESERVE only if exposure + amount <= limit, in one step; else False."""
         ...
 
     async def save_claims(self, claims: Sequence[ClaimRecord]) -> None:

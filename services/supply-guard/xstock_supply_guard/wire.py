@@ -7,6 +7,8 @@ from typing import TypeVar
 from xstock_core.amount import SHARE_DECIMALS, InvalidAmount, parse_shares
 from xstock_core.cap import Attestation
 from xstock_core.ids import (
+    Address32,
+    Domain,
     InvalidId,
     TransferId,
     parse_address,
@@ -53,6 +55,7 @@ CANCEL_REQUEST = "cancel-request"
 REDEMPTION_REJECTION = "redemption-rejection"
 OPENING = "opening"
 _PAID_MAX = 100
+_INVENTORY_MAX = 96
 _PAPER_BYTES_MAX = 4096
 _SIGNATURE_BYTES_MAX = 128
 _DECIMAL_DIGITS_MAX = 60
@@ -190,12 +193,31 @@ def attestation_from_wire(
         multiplier_epoch=paper.multiplier_epoch,
         sequence=checked("sequence", lambda: parse_shares(paper.sequence)),
         as_of=checked("as_of", lambda: parse_shares(paper.as_of)),
+        inventory=checked("inventory", lambda: _inventory_of(paper.inventory)),
     )
     if len(paper.paid) > _PAID_MAX:
         text = f"paid: {len(paper.paid)} are too many; list {_PAID_MAX} and the rest next time"
         raise InvalidMessage("FIELD_INVALID", text, {"field": "paid"})
     paid = [checked("paid", partial(parse_transfer_id, one)) for one in paper.paid]
     return attestation, statement, tuple(paid)
+
+
+def _inventory_of(
+    accounts: Sequence[papers_pb2.InventoryAccount],
+) -> frozenset[tuple[Domain, Address32]]:
+    """The named owners; one list of them has one byte form. Raises ValueError."""
+    if len(accounts) > _INVENTORY_MAX:
+        raise ValueError(f"{len(accounts)} owners are too many; name {_INVENTORY_MAX} at most")
+    order = [(one.chain, one.owner) for one in accounts]
+    if order != sorted(set(order)):
+        raise ValueError("name every owner once, by rising chain and address")
+    found = set()
+    for one in accounts:
+        chain = parse_domain(one.chain)
+        if chain is Domain.CUSTODY:
+            raise ValueError("custody is no chain; its stock is what it holds")
+        found.add((chain, parse_address(one.owner, chain)))
+    return frozenset(found)
 
 
 def rejection_from_wire(

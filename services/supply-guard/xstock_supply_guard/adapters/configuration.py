@@ -176,6 +176,7 @@ def routes(registry: Registry) -> dict[RouteKey, Route]:
 
 def _assets(registry: Registry, chains: dict[Domain, ChainConfig]) -> dict[AssetId, AssetConfig]:
     bridges = {(domain, bridge) for domain, chain in chains.items() for bridge in chain.bridges}
+    inventory = registry.issuer_inventory()
     found = {}
     for asset in registry.assets:
         places = {registry.chain(one.chain): one for one in asset.deployments}
@@ -188,5 +189,6 @@ def _assets(registry: Registry, chains: dict[Domain, ChainConfig]) -> dict[Asset
             symbol=asset.symbol,
             decimals={chain.domain: one.decimals for chain, one in places.items()},
             forbidden_recipients=frozenset(bridges | tokens),
+            issuer_inventory=inventory.get(asset.id, {}),
         )
     return found

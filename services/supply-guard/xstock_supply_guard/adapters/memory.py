@@ -73,6 +73,7 @@ class _State:
     entries: dict[EntryId, Posted] = field(default_factory=dict)
     balances: dict[tuple[AssetId, Account], int] = field(default_factory=dict)
     steps: dict[tuple[Domain, AssetId], dict[int, int]] = field(default_factory=dict)
+    burned: dict[tuple[Domain, AssetId], dict[int, int]] = field(default_factory=dict)
     claims: dict[TransferId, ClaimRecord] = field(default_factory=dict)
     issues: dict[tuple[AssetId, int], IssueRecord] = field(default_factory=dict)
     reserved: dict[AssetId, int] = field(default_factory=dict)
@@ -93,6 +94,7 @@ class _State:
         """A copy that shares no container with this one."""
         forked = _State(**{one.name: copy(getattr(self, one.name)) for one in fields(self)})
         forked.steps = {key: dict(steps) for key, steps in self.steps.items()}
+        forked.burned = {key: dict(burned) for key, burned in self.burned.items()}
         return forked
 
 
@@ -210,6 +212,15 @@ class _Unit(PaperMemory, PeopleMemory):
             if last is not None:
                 found[asset] = steps[last]
         return found
+
+    async def burned_above(
+        self, places: Mapping[tuple[AssetId, Domain], int]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        found = {}
+        for (asset, chain), number in places.items():
+            burned = self.state.burned.get((chain, asset), {})
+            found[asset, chain] = sum(shares for block, shares in burned.items() if block > number)
+        return {place: shares for place, shares in found.items() if shares}
 
     async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
         return _pick(self.state.claims, ids)
@@ -364,7 +375,10 @@ class _Unit(PaperMemory, PeopleMemory):
         self.state.entries.update({one.entry.id: one for one in posted})
         self._move([one.entry for one in posted])
         for step in steps:
-            self.state.steps.setdefault((step.chain, step.asset), {})[step.number] = step.supply
+            place = (step.chain, step.asset)
+            self.state.steps.setdefault(place, {})[step.number] = step.supply
+            burned = self.state.burned.setdefault(place, {})
+            burned[step.number] = burned.get(step.number, 0) + step.burned
 
     def _move(self, entries: Sequence[Entry]) -> None:
         for account, change in movements(entries).items():
@@ -372,9 +386,9 @@ class _Unit(PaperMemory, PeopleMemory):
             self.unlinked.balances[account] = self.state.balances[account]
         self.unlinked.entries.extend(entries)
 
-    async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
+    async def reserve_issuance(self, entry: Entry, limit: int) -> bool:
         exposure = -self.state.balances.get((entry.asset, CUSTODY), 0)
-        if exposure + entry.amount > cap:
+        if exposure + entry.amount > limit:
             return False
         self.state.entries[entry.id] = Posted(entry, None)
         self._move([entry])

@@ -198,6 +198,19 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         found = await self._rows(_SUPPLY_AT, chain=int(chain), number=number, assets=list(assets))
         return {AssetId(bytes(row.asset)): int(row.supply) for row in found}
 
+    async def burned_above(
+        self, places: Mapping[tuple[AssetId, Domain], int]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        parameters = {
+            "assets": [asset for asset, _ in places],
+            "chains": [int(chain) for _, chain in places],
+            "numbers": list(places.values()),
+        }
+        return {
+            (AssetId(bytes(row.asset)), rows.DOMAINS[row.chain]): int(row.burned)
+            for row in await self._rows(_BURNED_ABOVE, **parameters)
+        }
+
     async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
         sql = "SELECT * FROM claim WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
         found = [rows.claim_of(row) for row in await self._rows(sql, ids=list(ids))]
@@ -343,8 +356,9 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
                 "asset": ("bytea", [one.asset for one in steps]),
                 "number": ("bigint", [one.number for one in steps]),
                 "supply": ("numeric", [one.supply for one in steps]),
+                "burned": ("numeric", [one.burned for one in steps]),
             },
-            on_conflict="(chain, asset, number) DO UPDATE SET supply = excluded.supply",
+            on_conflict=_REPLACE_STEP,
         )
 
     async def _move(self, entries: Sequence[Entry]) -> dict[tuple[AssetId, Account], int]:
@@ -357,8 +371,8 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         }
         return _balances(await self._rows(_MOVE, **parameters)) if net else {}
 
-    async def reserve_issuance(self, entry: Entry, cap: int) -> bool:
-        parameters = {"asset": entry.asset, "amount": entry.amount, "cap": cap}
+    async def reserve_issuance(self, entry: Entry, limit: int) -> bool:
+        parameters = {"asset": entry.asset, "amount": entry.amount, "limit": limit}
         await self._execute(_OPEN_CUSTODY, asset=entry.asset)
         # SECURITY: one statement decides and moves; two statements would race (F49).
         custody = await self._rows(_RESERVE, **parameters)
@@ -518,6 +532,17 @@ _SUPPLY_AT = (
     " CROSS JOIN LATERAL (SELECT supply FROM supply_step WHERE chain = :chain"
     " AND asset = wanted.asset AND number <= :number ORDER BY number DESC LIMIT 1) AS step"
 )
+_BURNED_ABOVE = (
+    "SELECT wanted.asset, wanted.chain, sum(step.burned) AS burned"
+    " FROM unnest(CAST(:assets AS bytea[]), CAST(:chains AS integer[]),"
+    " CAST(:numbers AS bigint[])) AS wanted(asset, chain, number)"
+    " JOIN supply_step AS step ON step.chain = wanted.chain AND step.asset = wanted.asset"
+    " AND step.number > wanted.number WHERE step.burned > 0 GROUP BY wanted.asset, wanted.chain"
+)
+_REPLACE_STEP = (
+    "(chain, asset, number) DO UPDATE SET supply = excluded.supply,"
+    " burned = supply_step.burned + excluded.burned"
+)
 _WAITING = (
     "SELECT wanted.place, queue.transfer_id FROM unnest(CAST(:assets AS bytea[]),"
     " CAST(:destinations AS integer[]), CAST(:sources AS integer[])) WITH ORDINALITY"
@@ -569,7 +594,7 @@ _OPEN_CUSTODY = (
 )
 _RESERVE = (
     "UPDATE balance SET amount = amount - CAST(:amount AS numeric) WHERE asset = :asset"
-    " AND account = 'custody' AND -amount + CAST(:amount AS numeric) <= CAST(:cap AS numeric)"
+    " AND account = 'custody' AND -amount + CAST(:amount AS numeric) <= CAST(:limit AS numeric)"
     " RETURNING asset, account, amount"
 )
 _ADD_OPEN_ISSUANCE = (
@@ -597,7 +622,8 @@ _REPLACE_READING = (
     " token_units = excluded.token_units, inventory_units = excluded.inventory_units,"
     " decimals = excluded.decimals, multiplier = excluded.multiplier,"
     " multiplier_epoch = excluded.multiplier_epoch, paused = excluded.paused,"
-    " ledger = excluded.ledger, residue_units = excluded.residue_units"
+    " ledger = excluded.ledger, residue_units = excluded.residue_units,"
+    " issuer_inventory_units = excluded.issuer_inventory_units"
 )
 _REPLACE_BUCKET = (
     "(asset, destination, source) DO UPDATE SET capacity = excluded.capacity,"
@@ -606,9 +632,9 @@ _REPLACE_BUCKET = (
 )
 _ADD_ATTESTATION = (
     "INSERT INTO attestation (asset, sequence, held_units, held_decimals, multiplier,"
-    " multiplier_epoch, as_of, paper, digest, key_id, signature) VALUES (:asset, :sequence,"
-    " :held_units, :held_decimals, :multiplier, :multiplier_epoch, :as_of, :paper, :digest,"
-    " :key_id, :signature)"
+    " multiplier_epoch, as_of, paper, digest, key_id, signature, inventory)"
+    " VALUES (:asset, :sequence, :held_units, :held_decimals, :multiplier, :multiplier_epoch,"
+    " :as_of, :paper, :digest, :key_id, :signature, :inventory)"
 )
 _ADD_HALT = (
     "INSERT INTO halt (id, asset, chain, reason, latched_by, at_ms)"

@@ -40,6 +40,7 @@ from xstock_supply_guard.model import (
 Columns = Mapping[str, tuple[str, Sequence[Any]]]
 DOMAINS = {int(domain): domain for domain in Domain}
 _ITEM_BYTES = 33
+_OWNER_BYTES = 36
 MESSAGES_REMEMBERED = 8_192
 parsed = lru_cache(maxsize=MESSAGES_REMEMBERED)(parse_message)
 """The message in stored bytes; a transfer is looked up several times on its short way."""
@@ -256,6 +257,9 @@ def attestation_parameters(record: AttestationRecord) -> dict[str, Any]:
         "digest": statement.digest,
         "key_id": statement.key_id,
         "signature": statement.signature,
+        "inventory": b"".join(
+            int(chain).to_bytes(4) + one for chain, one in sorted(said.inventory)
+        ),
     }
 
 
@@ -269,11 +273,22 @@ def attestation_of(row: Any) -> AttestationRecord:
         multiplier_epoch=int(row.multiplier_epoch),
         sequence=int(row.sequence),
         as_of=row.as_of,
+        inventory=_inventory_of(bytes(row.inventory)),
     )
     statement = SignedStatement(
         "attestation", bytes(row.paper), bytes(row.digest), row.key_id, bytes(row.signature)
     )
     return AttestationRecord(attestation, statement)
+
+
+def _inventory_of(packed: bytes) -> frozenset[tuple[Domain, Address32]]:
+    return frozenset(
+        (
+            DOMAINS[int.from_bytes(packed[at : at + 4])],
+            Address32(packed[at + 4 : at + _OWNER_BYTES]),
+        )
+        for at in range(0, len(packed), _OWNER_BYTES)
+    )
 
 
 def halt_of(row: Any) -> Halt:
@@ -340,6 +355,7 @@ def reading_columns(readings: Sequence[BelievedSupply]) -> Columns:
         "paused": ("boolean", [one.paused for one in supplies]),
         "ledger": ("numeric", [one.ledger for one in readings]),
         "residue_units": ("numeric", [one.residue_units for one in readings]),
+        "issuer_inventory_units": ("numeric", [one.issuer_inventory_units for one in supplies]),
     }
 
 
@@ -354,6 +370,7 @@ def reading_of(row: Any) -> BelievedSupply:
         multiplier=int(row.multiplier),
         multiplier_epoch=int(row.multiplier_epoch),
         paused=row.paused,
+        issuer_inventory_units=int(row.issuer_inventory_units),
     )
     at = BlockRef(chain, row.block_number, bytes(row.block_hash), row.block_time)
     return BelievedSupply(chain, at, supply, int(row.ledger), int(row.residue_units))

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xstock_runtime.database import statement
 
 
 class Statements:
@@ -14,8 +15,8 @@ class Statements:
 
     async def _rows(self, sql: str, **parameters: Any) -> Sequence[Any]:
         """What a statement answers."""
-        return (await self._connection.execute(text(sql), parameters)).all()
+        return (await self._connection.execute(statement(sql), parameters)).all()
 
     async def _execute(self, sql: str, **parameters: Any) -> None:
         """A statement without an answer."""
-        await self._connection.execute(text(sql), parameters)
+        await self._connection.execute(statement(sql), parameters)

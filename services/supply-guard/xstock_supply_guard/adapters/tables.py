@@ -39,8 +39,10 @@ def _big(*, key: bool = False, null: bool = False) -> Any:
     return Field(sa_column=column)
 
 
-def _number(digits: int = 40, *, null: bool = False) -> Any:
-    return Field(sa_column=Column(Numeric(digits, 0), nullable=null))
+def _number(digits: int = 40, *, null: bool = False, added: bool = False) -> Any:
+    """`added` by a later migration: rows from before it hold 0."""
+    default = text("0") if added else None
+    return Field(sa_column=Column(Numeric(digits, 0), nullable=null, server_default=default))
 
 
 class GuardTable(SQLModel, registry=registry()):
@@ -143,13 +145,14 @@ class BalanceRow(GuardTable, table=True):
 
 
 class SupplyStepRow(GuardTable, table=True):
-    """The ledger's supply at the end of a block that moved it."""
+    """The ledger's supply at the end of a block that moved it, and what was burned in it."""
 
     __tablename__ = "supply_step"
     chain: int = Field(primary_key=True)
     asset: bytes = _bytes(key=True)
     number: int = _big(key=True)
     supply: Decimal = _number()
+    burned: Decimal = _number(added=True)
 
 
 class ClaimRow(GuardTable, table=True):
@@ -214,6 +217,10 @@ class AttestationRow(GuardTable, table=True):
     digest: bytes = _bytes()
     key_id: str
     signature: bytes = _bytes()
+    inventory: bytes = Field(
+        sa_column=Column(LargeBinary, nullable=False, server_default=text("''::bytea"))
+    )
+    """The owners of the issuer's inventory: domain (4 bytes) and address (32) each."""
 
 
 class HaltRow(GuardTable, table=True):
@@ -271,6 +278,7 @@ class ReadingRow(GuardTable, table=True):
     paused: bool
     ledger: Decimal = _number()
     residue_units: Decimal = _number(80)
+    issuer_inventory_units: Decimal = _number(80, added=True)
 
 
 class BucketRow(GuardTable, table=True):

@@ -435,14 +435,16 @@ def supply_steps(
 ) -> list[SupplyStep]:
     """The ledger's supply after each block that moved it; blocks in rising order."""
     running = dict(before)
-    steps: dict[tuple[Domain, AssetId, int], int] = {}
+    steps: dict[tuple[Domain, AssetId, int], SupplyStep] = {}
     for one in sorted(posted, key=lambda p: p.at.number if p.at else -1):
         for account, change in movements((one.entry,)).items():
             running[account] = running.get(account, 0) + change
             asset, place = account
             if place.kind is AccountKind.SUPPLY and place.chain and one.at:
-                steps[place.chain, asset, one.at.number] = running[account]
-    return [SupplyStep(chain, asset, n, value) for (chain, asset, n), value in steps.items()]
+                key = (place.chain, asset, one.at.number)
+                burned = steps[key].burned if key in steps else 0
+                steps[key] = SupplyStep(*key, running[account], burned + max(0, -change))
+    return list(steps.values())
 
 
 async def advance_sequences(unit: GuardUnit, assets: Collection[AssetId]) -> None:
