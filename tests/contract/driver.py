@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from xstock_chains.addresses import show_wire
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
@@ -25,6 +26,7 @@ from xstock_chains.ports import (
     Signer,
     UnsignedBurn,
 )
+from xstock_chains.registry import Registry
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, AssetId, Domain, counter_nonce
 from xstock_core.observation import TxRef
@@ -78,8 +80,9 @@ class ChainUnderTest(Protocol):
     shows_unfinal: bool
     """Whether reads show what is in a block that is not final; else the last final state."""
 
-    def new_reader(self) -> ChainReader:
-        """Another reader with no memory, as after a restart."""
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
+        """Another reader with no memory, as after a restart; with these owners of issuer
+        inventory of the asset, as after a change of the registry."""
         ...
 
     async def burn(self, *amounts: int) -> Sequence[TxRef]:
@@ -167,6 +170,20 @@ class GovernedChain(ChainUnderTest, Protocol):
     async def try_burn(self, amount: int) -> bool:
         """Burn towards `elsewhere`, and make the block: whether it succeeded."""
         ...
+
+
+def with_issuer_inventory(
+    registry: Registry, domain: Domain, asset: AssetId, owners: Sequence[Address32]
+) -> Registry:
+    """The registry that names these owners of an asset's issuer inventory on a chain."""
+    chain, symbol = registry.chain(domain), registry.asset(asset).symbol
+    texts = tuple(show_wire(chain.family, owner) for owner in owners)
+    document = registry.model_dump()
+    for entry in document["assets"]:
+        for deployment in entry["deployments"]:
+            if (entry["symbol"], deployment["chain"]) == (symbol, chain.name):
+                deployment["issuer_inventory"] = texts
+    return Registry.model_validate(document)
 
 
 def item(

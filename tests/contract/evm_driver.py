@@ -25,6 +25,7 @@ from tests.chains.evm.world import (
     World,
     running_world,
 )
+from tests.contract.driver import with_issuer_inventory
 from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.builder import EvmBurnBuilder
 from xstock_chains.evm.chain import EvmFacts, resolve_chain
@@ -103,9 +104,13 @@ class EvmUnderTest:
         other = resolve_chain(both, Domain.BNB, EvmFacts())
         self.swapped_admin: ChainAdmin = EvmAdmin(other, both, world.rpc)
 
-    def new_reader(self) -> ChainReader:
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
         """One reader on the same connection, or a quorum whose members page differently."""
-        readers = [EvmReader(self.world.chain, self.world.rpc) for _ in range(self._readers)]
+        registry = with_issuer_inventory(
+            self.world.registry, self.domain, self.asset, issuer_inventory
+        )
+        chain = resolve_chain(registry, self.domain, self.world.chain.facts)
+        readers = [EvmReader(chain, self.world.rpc) for _ in range(self._readers)]
         if len(readers) == 1:
             return readers[0]
         for number, reader in enumerate(readers):

@@ -103,9 +103,10 @@ class FakeUnderTest:
             self.nodes[0], expectation_of(fake_config(other), b"\x01" * 32)
         )
 
-    def new_reader(self) -> ChainReader:
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
         """One reader, or a quorum of them."""
-        readers = [FakeReader(node) for node in self.nodes]
+        owners = {self.asset: issuer_inventory}
+        readers = [FakeReader(node, owners) for node in self.nodes]
         if len(readers) == 1:
             return readers[0]
         return Quorum(readers, len(readers) // 2 + 1, clock=self.clock)

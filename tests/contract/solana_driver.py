@@ -29,6 +29,7 @@ from tests.chains.solana.world import (
     order,
     registry_of,
 )
+from tests.contract.driver import with_issuer_inventory
 from xstock_chains.ports import (
     AssetOrder,
     BurnBuilder,
@@ -123,9 +124,14 @@ class SolanaUnderTest:
         other = replace(world.chain, genesis_hash=b"\x02" * 32)
         self.swapped_admin: ChainAdmin = SolanaAdmin(other, world.registry, world.rpc)
 
-    def new_reader(self) -> ChainReader:
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
         """One reader on the same connection, or a quorum whose members page differently."""
-        readers = [SolanaReader(self.world.chain, self.world.rpc) for _ in range(self._readers)]
+        registry = with_issuer_inventory(
+            self.world.registry, Domain.SOLANA, self.asset, issuer_inventory
+        )
+        assets = resolve_chain(registry, Domain.SOLANA, self.world.chain.facts).assets
+        chain = replace(self.world.chain, assets=assets)
+        readers = [SolanaReader(chain, self.world.rpc) for _ in range(self._readers)]
         if len(readers) == 1:
             return readers[0]
         for number, reader in enumerate(readers):

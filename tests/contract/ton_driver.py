@@ -25,6 +25,7 @@ from tests.chains.ton.world import (
     running_chains,
     text_of,
 )
+from tests.contract.driver import with_issuer_inventory
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
@@ -42,6 +43,7 @@ from xstock_chains.ton.address import parse_text
 from xstock_chains.ton.admin import TonAdmin
 from xstock_chains.ton.builder import TonBurnBuilder
 from xstock_chains.ton.cells import internal_message
+from xstock_chains.ton.chain import resolve_chain
 from xstock_chains.ton.doors import codec_of
 from xstock_chains.ton.messages import burn_payload
 from xstock_chains.ton.office import TonOffice
@@ -100,9 +102,13 @@ class TonUnderTest:
         other = replace(world.chain, global_id=-3, zero_state=b"\x05" * 32)
         self.swapped_admin: ChainAdmin = TonAdmin(other, world.api)
 
-    def new_reader(self) -> ChainReader:
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
         """One reader on the same connection, or a quorum of them."""
-        readers = [TonReader(self.world.chain, self.world.api) for _ in range(self._readers)]
+        registry = with_issuer_inventory(
+            self.world.registry, self.domain, self.asset, issuer_inventory
+        )
+        chain = replace(self.world.chain, minters=resolve_chain(registry, self.domain).minters)
+        readers = [TonReader(chain, self.world.api) for _ in range(self._readers)]
         return readers[0] if len(readers) == 1 else Quorum(readers, len(readers) // 2 + 1)
 
     async def burn(self, *amounts: int) -> Sequence[TxRef]:

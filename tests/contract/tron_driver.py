@@ -24,6 +24,7 @@ from tests.chains.tron.world import (
     local_node,
     world_on,
 )
+from tests.contract.driver import with_issuer_inventory
 from xstock_chains.ports import (
     BurnBuilder,
     ChainAdmin,
@@ -44,6 +45,7 @@ from xstock_chains.tron.address import account_text
 from xstock_chains.tron.admin import TronAdmin
 from xstock_chains.tron.blocks import landed
 from xstock_chains.tron.builder import TronBurnBuilder
+from xstock_chains.tron.chain import resolve_chain
 from xstock_chains.tron.frames import frame_text, read_heads
 from xstock_chains.tron.office import TronOffice
 from xstock_chains.tron.reader import TronReader
@@ -107,9 +109,13 @@ class TronUnderTest:
         other = replace(world.chain, genesis_hash=b"\x02" * 32, chain_id=0x02020202)
         self.swapped_admin: ChainAdmin = TronAdmin(other, world.registry, world.rpc)
 
-    def new_reader(self) -> ChainReader:
+    def new_reader(self, issuer_inventory: Sequence[Address32] = ()) -> ChainReader:
         """One reader on the same connection, or a quorum whose members page differently."""
-        readers = [TronReader(self.world.chain, self.world.rpc) for _ in range(self._readers)]
+        registry = with_issuer_inventory(
+            self.world.registry, self.domain, self.asset, issuer_inventory
+        )
+        chain = resolve_chain(registry, self.domain, self.world.chain.facts)
+        readers = [TronReader(chain, self.world.rpc) for _ in range(self._readers)]
         if len(readers) == 1:
             return readers[0]
         for number, reader in enumerate(readers):
