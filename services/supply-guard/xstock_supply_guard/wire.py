@@ -354,6 +354,7 @@ def book_to_wire(book: AssetBook) -> supply_guard_pb2.AssetLedger:
         unpaid_redemption=max(0, book.unpaid_redemption),
         exposure=max(0, book.exposure),
         cap=book.cap,
+        excluded=book.excluded,
         attestation_sequence=attestation.sequence if attestation else 0,
         attestation_as_of=attestation.as_of if attestation else 0,
         halted=book.halted,

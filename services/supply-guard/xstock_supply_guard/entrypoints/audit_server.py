@@ -130,9 +130,12 @@ def proof_to_wire(proof: Proof) -> papers_pb2.SupplyProof:
         held_units=attestation.held_units if attestation else 0,
         attestation_as_of=attestation.as_of if attestation else 0,
         cap=proof.cap,
+        excluded=proof.excluded,
     )
     for one in proof.chains:
-        chain = wire.chains.add(chain=one.chain, ledger=one.ledger, decimals=one.decimals)
+        chain = wire.chains.add(
+            chain=one.chain, ledger=one.ledger, decimals=one.decimals, excluded=one.excluded
+        )
         if one.booked is not None:
             chain.booked_number = one.booked.number
             chain.booked_hash = one.booked.hash

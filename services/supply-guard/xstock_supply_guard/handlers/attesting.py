@@ -16,6 +16,7 @@ from xstock_core.ids import AssetId, TransferId
 from xstock_runtime.errors import InvalidMessage, invalid_field
 from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.inventory import note_names
 from xstock_supply_guard.handlers.lines import attestation_line, line
 from xstock_supply_guard.handlers.redemptions import book_paid
 from xstock_supply_guard.handlers.reserves import feed_voice
@@ -146,8 +147,10 @@ async def _gather(
         if before != one.statement.digest:
             remedy = "this key has signed another paper of this sequence; take the next sequence"
             raise _invalid("sequence", paper.attestation.sequence, remedy)
-    # SECURITY: the feed says what is held, never what was paid: there custody's key would be alone.
-    feed = [] if paper.paid else feed_voice(desk, paper.attestation, paper.signed[0])
+    # SECURITY: the feed says what is held, never what was paid nor whose stock is unsold: there
+    # custody's key would be alone.
+    silent = paper.paid or paper.attestation.inventory
+    feed = [] if silent else feed_voice(desk, paper.attestation, paper.signed[0])
     taken = digests.keys() | {one.statement.key_id for one in fresh}
     fresh += [one for one in feed if one.statement.key_id not in taken]
     if fresh:
@@ -188,7 +191,9 @@ async def _put_in_force(
     signers = [one for one in voices if one.paper == paper.statement.paper]
     lines.append(attestation_line(attestation, margin, signers))
     lines += await book_paid(unit, attestation.asset, paper.paid, digest, now_ms)
-    await unit.add_attestation(AttestationRecord(attestation, paper.statement))
+    record = AttestationRecord(attestation, paper.statement)
+    await unit.add_attestation(record)
+    await note_names(unit, desk, {attestation.asset: record}, now_ms)
     await note_cover(desk, unit, [attestation.asset], now_ms, lines)
     await unit.calm(REFUSED, [asset_scope(attestation.asset)])
 

@@ -17,6 +17,7 @@ from xstock_core.ledger import (
 )
 from xstock_core.observation import BlockRef
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.inventory import excluded, inventories
 from xstock_supply_guard.handlers.opening import openness
 from xstock_supply_guard.handlers.origin import why_not_yet
 from xstock_supply_guard.model import BelievedSupply, Halt, JournalHead, OpeningRecord, Scan
@@ -45,6 +46,8 @@ class AssetBook:
     unpaid_redemption: int
     exposure: int
     cap: int
+    excluded: int
+    """Issuer inventory: exposure may come to `cap + excluded`."""
     attestation: Attestation | None
     halted: str
     last_order_number: int
@@ -76,6 +79,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
         opened = await books.opened(assets)
         head = await books.journal_head()
         forgotten = await why_not_yet(desk, books)
+        inventory = await inventories(desk, books, attested, list(readings.values()))
     rows = []
     for asset in assets:
         record = attested.get(asset)
@@ -90,6 +94,7 @@ async def read_books(desk: Desk, wanted: Collection[AssetId]) -> Books:
                 unpaid_redemption=balance(balances, asset, UNPAID_REDEMPTION),
                 exposure=exposure(balances, asset),
                 cap=attestation.cap(desk.config.policy.margin_bps) if attestation else 0,
+                excluded=excluded(inventory, asset),
                 attestation=attestation,
                 halted=_halted(halts, asset),
                 last_order_number=orders.get(asset, 0),

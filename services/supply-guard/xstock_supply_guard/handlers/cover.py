@@ -15,8 +15,14 @@ from xstock_core.ledger import Balances, exposure
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.inventory import (
+    inventories,
+    limits_of,
+    names_changed,
+    note_names,
+)
 from xstock_supply_guard.handlers.lines import line, over_cap_line
-from xstock_supply_guard.model import Alarm, AttestationRecord, asset_scope
+from xstock_supply_guard.model import Alarm, asset_scope
 from xstock_supply_guard.ports import GuardReads, GuardUnit
 
 SHORT = "COLLATERAL_SHORT"
@@ -31,16 +37,10 @@ class Covered:
     halted: tuple[str, ...] = ()
 
 
-def shortfalls(
-    balances: Balances, attested: Mapping[AssetId, AttestationRecord], margin_bps: int
-) -> dict[AssetId, int]:
-    """Exposure of the attested assets that are above their cap."""
-    used = {asset: exposure(balances, asset) for asset in attested}
-    return {
-        asset: used[asset]
-        for asset, record in attested.items()
-        if used[asset] > record.attestation.cap(margin_bps)
-    }
+def shortfalls(balances: Balances, limits: Mapping[AssetId, int]) -> dict[AssetId, int]:
+    """Exposure of the assets that are above their limit: the cap and excluded inventory."""
+    used = {asset: exposure(balances, asset) for asset in limits}
+    return {asset: used[asset] for asset, limit in limits.items() if used[asset] > limit}
 
 
 async def note_cover(
@@ -48,7 +48,8 @@ async def note_cover(
 ) -> tuple[AssetId, ...]:
     """Mark and tell what has fallen short among `assets`, clear what is covered; the short ones."""
     attested = await unit.attestations(assets)
-    short = shortfalls(await unit.balances(assets), attested, desk.config.policy.margin_bps)
+    limits = limits_of(desk, attested, await inventories(desk, unit, attested))
+    short = shortfalls(await unit.balances(assets), limits)
     marked = await unit.uncovered(attested)
     fallen = {asset: used for asset, used in short.items() if asset not in marked}
     mended = [asset for asset in marked if asset not in short]
@@ -74,12 +75,13 @@ async def cover_step(desk: Desk) -> Covered:
     now_ms = desk.clock.unix_ms()
     assets = list(desk.config.assets)
     async with desk.store.read() as books:
-        short, due = await _look(desk, books, assets, now_ms)
-    if not (short or due):
+        changed, due = await _look(desk, books, assets, now_ms)
+    if not (changed or due):
         return Covered()
     lines: list[str] = []
     async with desk.store.write() as unit:
         still = await note_cover(desk, unit, assets, now_ms, lines)
+        await note_names(unit, desk, await unit.attestations(assets), now_ms)
         since = await unit.uncovered(still)
         halted = await latch(unit, _lasting(desk, since, now_ms), now_ms, lines)
         if lines:
@@ -90,12 +92,15 @@ async def cover_step(desk: Desk) -> Covered:
 async def _look(
     desk: Desk, books: GuardReads, assets: Collection[AssetId], now_ms: int
 ) -> tuple[bool, bool]:
-    """(something is short or was and is not, a shortfall has lasted too long)."""
+    """(what is short or misnamed is not what was told, a shortfall has lasted too long)."""
     attested = await books.attestations(assets)
     balances = await books.balances(list(attested))
-    short = shortfalls(balances, attested, desk.config.policy.margin_bps)
+    short = shortfalls(
+        balances, limits_of(desk, attested, await inventories(desk, books, attested))
+    )
     marked = await books.uncovered(assets)
-    return short.keys() != marked.keys(), bool(_lasting(desk, marked, now_ms))
+    changed = short.keys() != marked.keys() or await names_changed(desk, books, attested)
+    return changed, bool(_lasting(desk, marked, now_ms))
 
 
 def _lasting(desk: Desk, since: Mapping[AssetId, int], now_ms: int) -> list[Finding]:

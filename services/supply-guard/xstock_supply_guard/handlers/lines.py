@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from xstock_core.cap import Attestation
 from xstock_core.ids import AssetId, Domain
+from xstock_core.inventory import InventoryReading
 from xstock_core.ledger import Entry
 from xstock_core.observation import BlockRef
 from xstock_core.release import Action
@@ -112,6 +113,19 @@ def attestation_line(
         keys=",".join(one.key_id for one in statements) or None,
         signatures=",".join(one.signature.hex() for one in statements) or None,
     )
+
+
+def inventory_line(asset: AssetId, inventory: Sequence[InventoryReading]) -> str:
+    """The issuer inventory that this link's decisions stand on, chain by chain.
+
+    Each part is chain:block:units:decimals:burned since:shares that count.
+    """
+    parts = [
+        f"{int(one.chain)}:{one.number}:{one.units}:{one.decimals}:{one.burned}:{one.shares}"
+        for one in inventory
+    ]
+    shares = sum(one.shares for one in inventory)
+    return line("inventory", asset=asset, excluded=shares, chains=",".join(parts))
 
 
 def order_line(issue: IssueRecord) -> str:

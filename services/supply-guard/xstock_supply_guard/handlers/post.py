@@ -47,6 +47,7 @@ from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
+from xstock_supply_guard.handlers.inventory import inventories, limits_of
 from xstock_supply_guard.handlers.limits import flow_back
 from xstock_supply_guard.handlers.lines import line, order_line
 from xstock_supply_guard.handlers.opening import not_open
@@ -421,11 +422,10 @@ async def _carried_above(
     if not grown:
         return ()
     attested = await unit.attestations(grown)
-    margin = desk.config.policy.margin_bps
-    caps = {asset: record.attestation.cap(margin) for asset, record in attested.items()}
+    limits = limits_of(desk, attested, await inventories(desk, unit, attested))
     return tuple(
         asset
-        for asset, limit in sorted(caps.items())
+        for asset, limit in sorted(limits.items())
         if exposure(before, asset) <= limit < exposure(after, asset)
     )
 

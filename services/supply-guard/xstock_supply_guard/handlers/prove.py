@@ -28,6 +28,7 @@ from xstock_core.observation import BlockRef
 from xstock_runtime.errors import invalid_field
 from xstock_supply_guard.handlers.books import balance
 from xstock_supply_guard.handlers.desk import Desk
+from xstock_supply_guard.handlers.inventory import inventories
 from xstock_supply_guard.model import BelievedSupply, JournalHead, LedgerAt
 from xstock_supply_guard.ports import GuardReads
 
@@ -49,6 +50,8 @@ class ChainProof:
     decimals: int
     booked: BlockRef | None
     reading: BelievedSupply | None
+    excluded: int = 0
+    """Issuer inventory here, in shares; only in a proof of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class Proof:
     exposure: int
     attestation: Attestation | None
     cap: int
+
+    @property
+    def excluded(self) -> int:
+        """Issuer inventory on all chains: exposure may come to `cap + excluded`."""
+        return sum(one.excluded for one in self.chains)
 
 
 async def supply_proof(desk: Desk, asset: AssetId, at_ms: int) -> Proof:
@@ -88,6 +96,8 @@ async def supply_proof(desk: Desk, asset: AssetId, at_ms: int) -> Proof:
         else:
             head, ledger = await _now(books, asset)
             readings = {one.chain: one for one in await books.readings([asset])}
+        found = await inventories(desk, books, ledger.attested, list(readings.values()))
+    counted = {one.chain: one.shares for one in found.get(asset, ())}
     chains = tuple(
         ChainProof(
             chain,
@@ -95,6 +105,7 @@ async def supply_proof(desk: Desk, asset: AssetId, at_ms: int) -> Proof:
             decimals,
             ledger.through.get(chain),
             readings.get(chain),
+            counted.get(chain, 0),
         )
         for chain, decimals in sorted(config.decimals.items())
     )

@@ -41,6 +41,7 @@ from xstock_supply_guard.handlers.belief import knows_bridge
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.flowing import Flows, look_up_flows, refund_evidence
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.inventory import inventories, inventory_lines
 from xstock_supply_guard.handlers.limits import buckets_in_force, limits_in_force
 from xstock_supply_guard.handlers.lines import order_paper_line, ruling_line
 from xstock_supply_guard.handlers.opening import openness
@@ -196,7 +197,7 @@ async def _rule(
         )
         orders = _orders(judged)
         page = _Page(fresh, orders, records, verdicts, decision, context, now_ms)
-        await _save(desk, unit, page, rulings)
+        await _save(unit, page, rulings)
     return rulings
 
 
@@ -397,6 +398,7 @@ async def asset_views(
     actions = await unit.corporate_actions(assets)
     settled = await settled_before(desk, unit, actions)
     outdated = _outdated(attested, seen.readings)
+    inventory = await inventories(desk, unit, attested, seen.readings)
     longest = desk.config.policy.attestation_age_seconds_max
     views = {}
     for asset in assets & desk.config.assets.keys():
@@ -419,6 +421,7 @@ async def asset_views(
             ),
             delays=limits.delays,
             manual_from=limits.manual_from,
+            inventory=inventory.get(asset, ()),
         )
     return views
 
@@ -451,11 +454,9 @@ class _Page:
     now_ms: int
 
 
-async def _save(
-    desk: Desk, unit: GuardUnit, page: _Page, rulings: dict[TransferId, Ruling]
-) -> None:
+async def _save(unit: GuardUnit, page: _Page, rulings: dict[TransferId, Ruling]) -> None:
     """Reserve, keep the rulings that changed, journal and tell: one durable event for each."""
-    await _reserve(desk, unit, page)
+    await _reserve(unit, page)
     first = (await unit.journal_head()).sequence * RULINGS_PER_LINK_MAX
     changed: list[ClaimRecord] = []
     for transfer_id, verdict in page.verdicts.items():
@@ -473,7 +474,9 @@ async def _save(
     if changed:
         await unit.save_claims(changed)
         given = [record.ruling for record in changed]
-        lines = [ruling_line(record) for record in changed]
+        reserved = {entry.asset for entry in page.decision.entries}
+        views = {asset: page.context.assets[asset] for asset in reserved}
+        lines = [*inventory_lines(views), *(ruling_line(record) for record in changed)]
         lines.extend(_order_lines(page, given))
         await unit.journal(lines, page.now_ms)
         await unit.publish(given, page.now_ms)
@@ -532,14 +535,13 @@ async def _save_waiting(unit: GuardUnit, page: _Page, rulings: Mapping[TransferI
     await unit.save_waiting(waiters, gone, page.now_ms - WAITING_SECONDS_MAX * 1000)
 
 
-async def _reserve(desk: Desk, unit: GuardUnit, page: _Page) -> None:
+async def _reserve(unit: GuardUnit, page: _Page) -> None:
     issues = _issue_records(page)
     for entry in page.decision.entries:
-        attestation = page.context.assets[entry.asset].attestation
-        cap = attestation.cap(desk.config.policy.margin_bps) if attestation else 0
+        limit = page.context.assets[entry.asset].limit or 0
         # SECURITY: the store's own conditional update is the second lock on the cap (F49).
-        if not await unit.reserve_issuance(entry, cap):
-            detail = f"issuance of {entry.amount} of {entry.asset.hex()} would pass the cap {cap}"
+        if not await unit.reserve_issuance(entry, limit):
+            detail = f"issuance of {entry.amount} of {entry.asset.hex()} would pass the cap {limit}"
             raise InvariantViolation(InvariantId.CAP, detail)
     if issues:
         await unit.save_issues(issues)

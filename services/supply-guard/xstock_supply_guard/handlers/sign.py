@@ -23,6 +23,7 @@ from xstock_supply_guard.handlers.cancelling import Standings, cancel_standings
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.flowing import began_at
 from xstock_supply_guard.handlers.halting import scopes
+from xstock_supply_guard.handlers.inventory import inventory_lines
 from xstock_supply_guard.handlers.lines import permit_line
 from xstock_supply_guard.handlers.origin import settle_origin, waits_for_permits
 from xstock_supply_guard.handlers.papers import void_covers
@@ -77,7 +78,7 @@ async def sign_release(
     async with desk.store.write() as unit:
         origin = await settle_origin(desk, unit)
         known = (epoch, origin, burned, screening)
-        refusals = await _refusals(desk, unit, request, known, policies)
+        refusals, lines = await _refusals(desk, unit, request, known, policies)
         if refusals:
             return _refused(refusals)
         given = await unit.permit(digest)
@@ -94,7 +95,7 @@ async def sign_release(
             at_ms=now_ms,
         )
         await unit.add_permit(permit)
-        await unit.journal([permit_line(permit)], now_ms)
+        await unit.journal([*lines, permit_line(permit)], now_ms)
     return SignAnswer(signature, signer.identity, digest)
 
 
@@ -156,8 +157,11 @@ async def _refusals(
     request: SignRequest,
     known: tuple[int, Origin, BurnTimes, Screening],
     policies: Sequence[Policy],
-) -> dict[TransferId, Refused]:
-    """Every item that stands in the way, with its reason; empty when the batch may be signed."""
+) -> tuple[dict[TransferId, Refused], list[str]]:
+    """Every item that stands in the way, with its reason; empty when the batch may be signed.
+
+    With the lines that tell what else than the books the answer stands on.
+    """
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
     epoch, origin, burned, screening = known
@@ -171,7 +175,7 @@ async def _refusals(
     found = {**_dissent(request, records, scans)}
     batch = _batch(request, records, burned)
     if not isinstance(may_sign(context, room, batch, policies), Refused):
-        return found
+        return found, inventory_lines(context.assets)
     if room.epoch != request.epoch:
         desk.live.epochs.pop(request.destination, None)
     for one in request.items:
@@ -180,7 +184,7 @@ async def _refusals(
         if isinstance(verdict, Refused):
             record, why = records[one.transfer_id], standings.get(one.transfer_id)
             found[one.transfer_id] = _named(one, record, verdict, waits_for, why)
-    return found
+    return found, []
 
 
 def _named(
