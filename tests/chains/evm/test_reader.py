@@ -1,15 +1,20 @@
 """Reading a real local chain: what is final is seen once, in order, and nothing else is."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.chains.evm.liars import Change, LyingRpc, no_topic
-from tests.chains.evm.world import ELSEWHERE, HOLDER, SHARE, SPY, TSLA, World
+from tests.chains.evm.world import ELSEWHERE, HOLDER, RECIPIENT, SHARE, SPY, TSLA, World
+from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import RpcFault
+from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import Cursor
-from xstock_chains.quorum import Quorum
-from xstock_chains.solidity.abi import hex_of
+from xstock_chains.quorum import Dissent, Quorum
+from xstock_chains.solidity.abi import hex_of, selector
 from xstock_chains.solidity.events import BURNED
 from xstock_core.ids import Domain
 from xstock_core.message import Kind
@@ -126,6 +131,68 @@ async def test_reader__one_token_cannot_be_read__the_others_supply_is_read(world
         assert reading.lane_counters == whole.lane_counters
     honest = [EvmReader(world.chain, world.connect()) for _ in range(2)]
     assert await Quorum([*honest, reader], 2).read_supply([TSLA, SPY]) == whole
+
+
+async def test_inventory__nobody_named__is_not_one_call_more(world: World) -> None:
+    """Two owners are two more calls in the very same batch."""
+    await world.issue(SHARE)
+    node = LyingRpc(world.node.url)
+    world.opened.append(node)
+    await EvmReader(world.chain, node).read_supply([TSLA, SPY])
+    plain, node.asked = node.asked, []
+    await EvmReader(with_owners(world.chain, HOLDER, RECIPIENT), node).read_supply([TSLA, SPY])
+    assert [method for method, _ in plain] == ["eth_getBlockByNumber"] + ["eth_call"] * 11
+    assert len(node.asked) == len(plain) + 2
+    assert len({params[1]["blockHash"] for _, params in node.asked[1:]}) == 1
+
+
+async def test_inventory__node_fails_or_lies_about_an_account__asset_is_unread(
+    world: World,
+) -> None:
+    """INV-16: never 0 and never more than there is; the other asset is read."""
+    await world.issue(10 * SHARE)
+    await world.issue(SHARE, asset=SPY)
+    node = LyingRpc(world.node.url)
+    world.opened.append(node)
+    chain = with_owners(world.chain, RECIPIENT, HOLDER)
+    reader = EvmReader(chain, node)
+    whole = await reader.read_supply([TSLA, SPY])
+    assert whole.supplies[0].issuer_inventory_units == 10 * SHARE * 10**10
+    above = "0x" + f"{10 * SHARE * 10**10 + 2:064x}"
+    for lie in (RpcFault(3, "execution reverted"), "0x", None, 7, "0x" + "ff" * 32, above):
+        node.changes = [_sharesof_says(HOLDER.identity, lie)]
+        reading = await reader.read_supply([TSLA, SPY], at=whole.block)
+        assert reading.supplies == whole.supplies[1:]
+    honest = [EvmReader(chain, world.connect()) for _ in range(2)]
+    assert await Quorum([*honest, reader], 2).read_supply([TSLA, SPY]) == whole
+
+
+async def test_inventory__node_tells_a_possible_lie__providers_dissent(world: World) -> None:
+    """F01: what can be true is for a quorum to deny."""
+    await world.issue(10 * SHARE)
+    chain = with_owners(world.chain, HOLDER)
+    node = LyingRpc(world.node.url, _sharesof_says(HOLDER.identity, "0x" + f"{SHARE:064x}"))
+    world.opened.append(node)
+    readers = [EvmReader(chain, world.connect()) for _ in range(2)]
+    with pytest.raises(Dissent, match="supply at block"):
+        await Quorum([*readers, EvmReader(chain, node)], 2).read_supply([TSLA])
+
+
+def with_owners(chain: EvmChain, *owners: LocalSigner) -> EvmChain:
+    """The chain with these owners of issuer inventory of its first asset."""
+    first, *others = chain.tokens
+    named = replace(first, issuer_inventory=tuple(owner.identity for owner in owners))
+    return replace(chain, tokens=(named, *others))
+
+
+def _sharesof_says(owner: bytes, lie: Any) -> Change:
+    """A node that answers this when it is asked what one account holds."""
+    data = hex_of(selector("sharesOf(address)") + owner.rjust(32, b"\0"))
+
+    def change(method: str, params: list[Any], answer: Any) -> Any:
+        return lie if method == "eth_call" and params[0]["data"] == data else answer
+
+    return change
 
 
 ZERO = "0x" + "00" * 64

@@ -10,7 +10,7 @@ import pytest
 from tests.chains.evm.world import registry_document
 from xstock_chains.profiles import PROFILES, open_codec, open_reader, open_signer, open_writer
 from xstock_chains.registry import InvalidRegistry, load_registry, parse_registry
-from xstock_core.ids import Domain
+from xstock_core.ids import Address32, Domain
 from xstock_runtime.errors import Fatal
 
 Change = Callable[[dict[str, Any]], None]
@@ -149,6 +149,63 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "minimum_shares",
     ),
 }
+
+
+def _inventory(*owners: str) -> Change:
+    return lambda d: d["assets"][0]["deployments"][0].update(issuer_inventory=list(owners))
+
+
+OWNER = "0x" + "b1" * 20
+OTHER_OWNER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+REFUSED |= {
+    "inventory no address": (_inventory("treasury"), "TSLAx.ethereum.issuer_inventory"),
+    "inventory zero": (_inventory("0x" + "00" * 20), "zero address is never valid"),
+    "inventory checksum": (_inventory(OTHER_OWNER[:-1] + "4"), "checksum is wrong"),
+    "inventory twice": (_inventory(OWNER, OWNER), "given 2 times"),
+    "inventory twice in two texts": (
+        _inventory(OTHER_OWNER, OTHER_OWNER.lower()),
+        "given 2 times",
+    ),
+    "inventory is the bridge": (_inventory("0x" + "01" * 20), "give accounts of the issuer"),
+    "inventory is the token": (_inventory("0x" + "a1" * 20), "give accounts of the issuer"),
+    "inventory of 17": (_inventory(*("0x" + f"{n:040x}" for n in range(1, 18))), "16"),
+    "inventory no list": (
+        lambda d: d["assets"][0]["deployments"][0].update(issuer_inventory=OWNER),
+        "issuer_inventory",
+    ),
+}
+
+
+def test_registry__issuer_inventory__is_told_per_asset_and_chain_in_wire_form() -> None:
+    """Whoever compares it with what was attested needs the form of messages."""
+    fresh = document()
+    _inventory(OWNER, OTHER_OWNER)(fresh)
+    fresh["assets"].append({"symbol": "SPYx", "deployments": [asset("bnb", "c2")]})
+    registry = parse_registry(json.dumps(fresh))
+    owners = frozenset(
+        Address32(bytes.fromhex(text[2:]).rjust(32, b"\0")) for text in (OWNER, OTHER_OWNER)
+    )
+    tesla = registry.asset("TSLAx").id
+    assert registry.issuer_inventory() == {tesla: {Domain.ETHEREUM: owners}}
+    assert parse_registry(registry.model_dump_json()) == registry
+
+
+def test_registry__no_issuer_inventory__says_nothing_of_any_asset() -> None:
+    assert parse_registry(json.dumps(document())).issuer_inventory() == {}
+
+
+def test_registry__one_owner_for_two_assets_and_chains__is_accepted() -> None:
+    """A treasury is one account; only a second time for one asset on one chain counts twice."""
+    fresh = document()
+    fresh["assets"].append({"symbol": "SPYx", "deployments": [asset("ethereum", "c1")]})
+    for entry in fresh["assets"]:
+        for deployment in entry["deployments"]:
+            deployment["issuer_inventory"] = [OWNER]
+    told = parse_registry(json.dumps(fresh)).issuer_inventory()
+    assert [sorted(chains) for chains in told.values()] == [
+        [Domain.ETHEREUM, Domain.BNB],
+        [Domain.ETHEREUM],
+    ]
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
