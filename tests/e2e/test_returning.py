@@ -31,7 +31,8 @@ from xstock_wire.v1 import (
 
 SYMBOL = "GOOGLx"
 AMOUNT = "1.75"
-CIRCLE = ("ethereum", "solana", "tron", "bnb", "ton", "mantle")
+CIRCLE = ("ethereum", "tron", "bnb", "ton", "solana", "mantle")
+"""With a burn of TON that Solana cancels: nonces are hashes on both, and their times count."""
 ACCOUNT = "22" * 32
 REFUNDED = bridge_pb2.TRANSFER_STATE_REFUNDED
 
