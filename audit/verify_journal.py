@@ -101,11 +101,15 @@ class Halt:
 
 @dataclass
 class Asset:
-    """One asset as replayed so far; `cap` None before any attestation."""
+    """One asset as replayed so far; `cap` None before any attestation.
+
+    `burned` is by chain: (the block after which, shares), in the order of the links.
+    """
 
     accounts: dict[str, int] = field(default_factory=dict)
     attestation: Fields = field(default_factory=dict)
     cap: int | None = None
+    burned: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def exposure(self) -> int:
@@ -125,9 +129,12 @@ class Replay:
         self.through: dict[str, Fields] = {}
         self.flags: list[str] = []
         self.count: dict[str, int] = {}
+        self.excluded: dict[str, int] = {}
+        """By asset, the issuer inventory that the link in hand counts on."""
         self._verbs: dict[str, Callable[[Fields], None]] = {
             "entry": self._entry,
             "attest": self._attest,
+            "inventory": self._inventory,
             "rule": self._rule,
             "permit": self._permit,
             "halt": self._halt,
@@ -144,6 +151,7 @@ class Replay:
         """Replay one link; raises Wrong."""
         decided: set[str] = set()
         moved: set[str] = set()
+        self.excluded.clear()
         facts = any(line.startswith("through ") for line in link.lines)
         for line in link.lines:
             verb, fields = parse_line(line)
@@ -176,6 +184,37 @@ class Replay:
         self.entries.add(made)
         asset.accounts[debit] = asset.accounts.get(debit, 0) - amount
         asset.accounts[credit] = asset.accounts.get(credit, 0) + amount
+        if debit.startswith("supply/"):
+            self._note_burn(asset, debit.removeprefix("supply/"), amount)
+
+    def _note_burn(self, asset: Asset, chain: str, amount: int) -> None:
+        """Entries come before their link's `through`: the burn lies above the one before."""
+        after = int(self.through.get(chain, {}).get("number", "0"))
+        known = asset.burned.setdefault(chain, [])
+        if known and known[-1][0] == after:
+            amount += known.pop()[1]
+        known.append((after, amount))
+
+    def _inventory(self, said: Fields) -> None:
+        """Issuer inventory that the link counts on: custody names it, no burn is left out."""
+        name, total = said["asset"], 0
+        asset, seen = self.asset(name), set[str]()
+        named = inventory_chains(asset.attestation)
+        for part in said["chains"].split(","):
+            chain, *figures = part.split(":")
+            number, units, decimals, burned, shares = (_number(one) for one in figures)
+            if chain not in named or chain in seen:
+                raise Wrong(f"inventory on chain {chain} is not what the attestation names")
+            seen.add(chain)
+            since = sum(gone for after, gone in asset.burned.get(chain, []) if after >= number)
+            if burned < since:
+                raise Wrong(f"inventory on chain {chain} leaves out burns: {burned} of {since}")
+            if shares != max(0, units * 10**8 // 10**decimals - burned):
+                raise Wrong(f"inventory {part!r} does not add up")
+            total += shares
+        if total != _whole(said, "excluded"):
+            raise Wrong(f"inventory {said['excluded']} of asset {name} is not the sum of its parts")
+        self.excluded[name] = total
 
     def _attest(self, said: Fields) -> None:
         asset = self.asset(said["asset"])
@@ -207,9 +246,10 @@ class Replay:
             self._not_halted(ruling, said["digest"])
 
     def _covered(self, name: str, what: str) -> None:
-        asset = self.asset(name)
-        if asset.cap is None or asset.exposure > asset.cap:
+        asset, excluded = self.asset(name), self.excluded.get(name, 0)
+        if asset.cap is None or asset.exposure > asset.cap + excluded:
             text = f"while its exposure {asset.exposure} was above the cap {asset.cap}"
+            text += f" and the inventory {excluded}" if excluded else ""
             raise Wrong(f"{what} for asset {name} {text}")
 
     def _not_halted(self, ruling: Fields, digest: str) -> None:
@@ -274,6 +314,19 @@ def _whole(fields: Fields, name: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise Wrong(f"{text!r} is no whole number")
+    return int(text)
+
+
+def inventory_chains(attestation: Fields) -> set[str]:
+    """The chains for which the paper of an attestation names owners of issuer inventory."""
+    paper = decode_message(bytes.fromhex(attestation.get("paper", "")))
+    named = [decode_message(one) for one in paper.get(8, []) if isinstance(one, bytes)]
+    return {str(_signed(one, 1)) for one in named}
+
+
 # ---------------------------------------------------------------- supply proofs
 
 
@@ -312,9 +365,13 @@ def read_proof(path: Path, deployment: str, keys: dict[str, bytes]) -> SupplyPro
             raise Wrong(f"{path}: the signature is not of key {key_id!r}")
     fields = decode_message(paper)
     figures = {name: _signed(fields, number) for number, name in _FIGURES.items()}
+    excluded = 0
     for chain in fields.get(6, []):
         part = decode_message(chain)
         figures[f"supply/{_signed(part, 1)}"] = _signed(part, 2)
+        excluded += _signed(part, 10)
+    if excluded != _signed(fields, 16):
+        raise Wrong(f"{path}: the inventory {_signed(fields, 16)} is not its chains' {excluded}")
     figures["exposure"], figures["cap"] = _signed(fields, 11), _signed(fields, 15)
     asset, digest = fields.get(2, [b""])[-1], fields.get(5, [b""])[-1]
     sequence = _signed(fields, 4)
