@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -385,6 +386,10 @@ async def _give_back(connection: AsyncConnection) -> None:
         _log.info("database_connection_lost", error=_first_line(error))
 
 
+statement = lru_cache(maxsize=512)(text)
+"""`text` of a constant of the program: read for its parameters once, not at each execution."""
+
+
 async def insert_many(
     connection: AsyncConnection,
     table: str,
@@ -410,16 +415,16 @@ async def insert_many(
         f"CAST(:p{index} AS {_element_type(sql_type)}[])"
         for index, (sql_type, _) in enumerate(columns.values())
     ]
-    statement = (
+    sql = (
         f"INSERT INTO {identifier(table)} ({', '.join(names)}) "  # noqa: S608 - checked names
         f"SELECT * FROM unnest({', '.join(casts)})"
     )
     if on_conflict:
-        statement += f" ON CONFLICT {on_conflict}"
+        sql += f" ON CONFLICT {on_conflict}"
     if returning:
-        statement += f" RETURNING {returning}"
+        sql += f" RETURNING {returning}"
     parameters = {f"p{index}": list(values) for index, (_, values) in enumerate(columns.values())}
-    result = await connection.execute(text(statement), parameters)
+    result = await connection.execute(statement(sql), parameters)
     return list(result.all()) if returning else []
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from xstock_core.bucket import BucketKey
+from xstock_core.corporate import same_multiplier
 from xstock_core.ids import Address32, AssetId, Domain, TransferId, nonce_counter
 from xstock_core.invariants import InvariantId, InvariantViolation
 from xstock_core.message import Kind, TransferMessage
@@ -300,7 +301,6 @@ async def _context(
     executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
     executed |= await _closed_ahead(unit, claims, views)
     halts = await unit.halts()
-    limits = await limits_in_force(desk, unit, assets)
     buckets = await buckets_in_force(unit, limits, keys, desk.now)
     queues = await _queues(desk, unit, keys, len(claims)) if buckets else {}
     paused, until = pauses_in_force(await unit.pauses(desk.now), seen.readings)
@@ -392,7 +392,7 @@ async def asset_views(
     An asset with an unexplained release counts as drifted: it waits while that is cleared up.
     """
     attested = await unit.attestations(assets)
-    sequences = await unit.reserved_through(list(issuers))
+    sequences = await unit.reserved_through(list(issuers)) if issuers else {}
     adrift = {executed.fact.asset for executed in await unit.unmatched()}
     shown = by_asset(seen.readings)
     actions = await unit.corporate_actions(assets)
@@ -435,8 +435,10 @@ def _outdated(
         record = attested.get(reading.supply.asset)
         if record is None:
             continue
-        newer = reading.supply.multiplier_epoch > record.attestation.multiplier_epoch
-        if newer and reading.supply.multiplier != record.attestation.multiplier:
+        said = record.attestation
+        newer = reading.supply.multiplier_epoch > said.multiplier_epoch
+        # By value, to twelve digits: one chain's epoch is a time, and its multiplier a float.
+        if newer and not same_multiplier(reading.supply.multiplier, said.multiplier):
             found.add(reading.supply.asset)
     return found
 
