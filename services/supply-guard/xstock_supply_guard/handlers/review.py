@@ -117,16 +117,16 @@ async def review_transfers(
     """A ruling per claim, in the order asked. Raises Fatal FENCED, Transient."""
     readable = [claim for claim in claims if isinstance(claim, SubmittedClaim)]
     await _wait_for_scans(desk, readable)
-    by_id = {claim.message.transfer_id(keccak256): claim for claim in readable}
+    ids = [claim.message.transfer_id(keccak256) for claim in readable]
+    by_id = dict(zip(ids, readable, strict=True))
     rulings = await _rule(desk, by_id, policies) if by_id else {}
-    answers = []
-    for claim in claims:
-        if isinstance(claim, UnreadableClaim):
-            refusal = refuse(Reason.CONTENT_MISMATCH, error=claim.error)
-            answers.append(_ruling(claim.transfer_id, refusal))
-        else:
-            answers.append(rulings[claim.message.transfer_id(keccak256)])
-    return answers
+    following = iter(ids)
+    return [
+        _ruling(claim.transfer_id, refuse(Reason.CONTENT_MISMATCH, error=claim.error))
+        if isinstance(claim, UnreadableClaim)
+        else rulings[next(following)]
+        for claim in claims
+    ]
 
 
 async def _wait_for_scans(desk: Desk, claims: Sequence[SubmittedClaim]) -> None:
