@@ -4,8 +4,8 @@ What it holds stands in `custody.json`: {symbol: {held_units, multiplier, multip
 rejected, settled}}. The file may be edited while it runs: other figures, transfer ids (hex) under
 `paid`, or {id: reason} under `rejected`, and the next statement says so. Stock leaves with what is
 paid, so the custodian itself lowers `held_units` by it and notes the id under `settled`. With
-`--auto-pay SECONDS` it pays what M guards have shown for that long. Run as `python -m
-xstock_devnet.custodian --folder FOLDER`.
+`--auto-pay SECONDS` it pays what M guards have shown for that long. It names the registry's owners
+of issuer inventory as its own. Run as `python -m xstock_devnet.custodian --folder FOLDER`.
 """
 
 import argparse
@@ -106,6 +106,14 @@ class Custodian:
         ]
         self._auto_pay_seconds = auto_pay_seconds
         self._symbols = {asset.id: asset.symbol for asset in registry.assets}
+        self._inventory = {
+            asset: [
+                papers_pb2.InventoryAccount(chain=chain, owner=owner)
+                for chain, owners in sorted(chains.items())
+                for owner in sorted(owners)
+            ]
+            for asset, chains in registry.issuer_inventory().items()
+        }
         self._shown: dict[bytes, Shown] = {}
         self._sequence = 0
 
@@ -150,14 +158,16 @@ class Custodian:
         self._sequence = max(self._sequence + 1, now_ms)
         requests = []
         for symbol, held in self._books.custody.items():
+            asset = self._registry.asset(symbol).id
             paper = papers_pb2.Attestation(
-                asset=self._registry.asset(symbol).id,
+                asset=asset,
                 held_units=held["held_units"],
                 as_of=now_ms // 1000,
                 sequence=self._sequence,
                 multiplier=str(held["multiplier"]),
                 multiplier_epoch=held["multiplier_epoch"],
                 paid=list(paid.get(symbol, ()))[:PAID_MAX],
+                inventory=self._inventory.get(asset, ()),
             )
             first, *others = (
                 key.sign(ATTESTATION, self._registry.deployment_id, paper) for key in self._keys

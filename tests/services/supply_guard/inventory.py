@@ -318,6 +318,27 @@ class TestUnknown:
         assert (await read_books(world.desk, [OTHER])).assets[0].excluded == 0
 
 
+def test_paper__without_inventory__keeps_the_bytes_and_the_digest_it_had() -> None:
+    """Signed before there was a list: the vector is of the earlier release."""
+    paper = papers_pb2.Attestation(
+        asset=bytes(range(32)),
+        held_units=1000 * SHARE,
+        as_of=1_800_000_000,
+        sequence=7,
+        multiplier=str(10**18),
+        multiplier_epoch=2,
+        paid=[b"\x11" * 32],
+    )
+    said = wire.statement_from_wire(ATTESTOR.sign(ATTESTATION, "test", paper), ATTESTATION, "test")
+    assert said.paper.hex() == (
+        "0a20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+        "1080d0dbc3f4021880a4a7da0620072a13" + b"1000000000000000000".hex() + "30023a20" + "11" * 32
+    )
+    assert said.digest.hex() == "8ac443b520c5c12e3f7a288a5b7dae6393be6ba56f54a5f918493ee0f383efeb"
+    paper.inventory.add(chain=1, owner=HOLDER)
+    assert ATTESTOR.sign(ATTESTATION, "test", paper).paper.startswith(said.paper)
+
+
 class TestBridging:
     """A share counts on one chain at most, wherever it goes between two readings."""
 

@@ -56,6 +56,18 @@ def test_configuration__valid__knows_chains_assets_and_routes() -> None:
     assert len(forbidden) == 4
 
 
+def test_configuration__issuer_inventory__is_known_per_asset_and_chain() -> None:
+    raw = document()
+    owner = "0x" + "51" * 20
+    raw["assets"][0]["deployments"][1]["issuer_inventory"] = [owner]
+    named = parse_registry(json.dumps(raw))
+    chain = named.chain(named.assets[0].deployments[1].chain).domain
+    found = guard_config(named, settings()).assets[named.assets[0].id]
+    assert found.issuer_inventory == {chain: {bytes(12) + bytes.fromhex(owner[2:])}}
+    without = guard_config(registry(), settings()).assets[named.assets[0].id]
+    assert without.issuer_inventory == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from tests.services.supply_guard.collateral import hand_in, in_force, paper_of
-from tests.services.supply_guard.world import ASSET, ATTESTOR, SHARE, STRANGER, World, paper_key
+from tests.services.supply_guard.world import (
+    ASSET,
+    ATTESTOR,
+    HOLDER,
+    SHARE,
+    STRANGER,
+    World,
+    paper_key,
+)
 from xstock_devnet.reserves import DIGEST_TAG, Feed
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -19,6 +27,7 @@ from xstock_supply_guard.handlers import attesting, reserves
 from xstock_supply_guard.handlers.reserves import note_reserves
 from xstock_supply_guard.metrics import GuardMetrics
 from xstock_wire.papers import PaperKey
+from xstock_wire.v1 import papers_pb2
 
 FEED_KEY = paper_key("reserves-feed")
 HELD = 1000 * SHARE
@@ -124,6 +133,15 @@ async def test_feed__paper_lists_a_payout__is_no_voice_for_it(scene: Scene) -> N
     scene.note(scene.body())
     paid = paper_of(scene.world, paid=[b"\x05" * 32])
     assert not (await hand_in(scene.world, paid, ATTESTOR)).in_force
+    assert (await hand_in(scene.world, paper_of(scene.world, sequence=2), ATTESTOR)).in_force
+
+
+async def test_feed__paper_names_issuer_inventory__is_no_voice_for_it(scene: Scene) -> None:
+    """It shows what is held, nothing of what is unsold: one key alone raises no limit."""
+    scene.note(scene.body())
+    named = [papers_pb2.InventoryAccount(chain=1, owner=HOLDER)]
+    stock = paper_of(scene.world, inventory=named)
+    assert not (await hand_in(scene.world, stock, ATTESTOR)).in_force
     assert (await hand_in(scene.world, paper_of(scene.world, sequence=2), ATTESTOR)).in_force
 
 
