@@ -61,7 +61,12 @@ ATTESTED = papers_pb2.Attestation(
     multiplier="4",
     multiplier_epoch=5,
     paid=[ID, SECOND],
+    inventory=[
+        papers_pb2.InventoryAccount(chain=1, owner=HOLDER),
+        papers_pb2.InventoryAccount(chain=4, owner=b"\x44" * 32),
+    ],
 )
+OWNERS = frozenset({(Domain.ETHEREUM, HOLDER), (Domain.SOLANA, Address32(b"\x44" * 32))})
 REJECTED = papers_pb2.RedemptionRejection(transfer_id=ID, reason="account closed")
 OPENED = papers_pb2.Opening(
     asset=ASSET,
@@ -305,7 +310,7 @@ READ: list[tuple[Callable[[common_pb2.SignedPaper, str], Any], str, Any, Any]] =
         wire.ATTESTATION,
         ATTESTED,
         (
-            Attestation(ASSET, 1, 8, 4, 5, 3, 2),
+            Attestation(ASSET, 1, 8, 4, 5, 3, 2, OWNERS),
             statement("attestation", ATTESTED),
             (ID, SECOND),
         ),
@@ -365,6 +370,11 @@ def test_envelope__at_its_longest__is_read_and_one_byte_more_is_not() -> None:
         assert refused.value.message == "paper: too long to be a paper of this bridge"
 
 
+def owner(number: int, *, chain: int = 1) -> papers_pb2.InventoryAccount:
+    """An owner of issuer inventory, as a paper names it."""
+    return papers_pb2.InventoryAccount(chain=chain, owner=number.to_bytes(32, "big"))
+
+
 NO_DIGITS = " is not valid; give decimal digits"
 BAD: list[tuple[str, Any, str, str]] = [
     ("issue-order", changed(ORDER, asset=b"\1"), "order.asset", "give exactly 32 bytes"),
@@ -400,6 +410,42 @@ BAD: list[tuple[str, Any, str, str]] = [
         "101 are too many; list 100 and the rest next time",
     ),
     (
+        "attestation",
+        changed(ATTESTED, inventory=[owner(number) for number in range(1, 98)]),
+        "inventory",
+        "97 owners are too many; name 96 at most",
+    ),
+    (
+        "attestation",
+        changed(ATTESTED, inventory=[owner(2), owner(1)]),
+        "inventory",
+        "name every owner once, by rising chain and address",
+    ),
+    (
+        "attestation",
+        changed(ATTESTED, inventory=[owner(2), owner(2)]),
+        "inventory",
+        "name every owner once, by rising chain and address",
+    ),
+    (
+        "attestation",
+        changed(ATTESTED, inventory=[owner(2, chain=4000)]),
+        "inventory",
+        "4000 is not valid",
+    ),
+    (
+        "attestation",
+        changed(ATTESTED, inventory=[owner(2, chain=100)]),
+        "inventory",
+        "custody is no chain; its stock is what it holds",
+    ),
+    (
+        "attestation",
+        changed(ATTESTED, inventory=[papers_pb2.InventoryAccount(chain=1, owner=b"\x44" * 32)]),
+        "inventory",
+        "left-padded",
+    ),
+    (
         "redemption-rejection",
         changed(REJECTED, transfer_id=bytes(32)),
         "transfer_id",
@@ -426,6 +472,7 @@ def test_attestation__of_as_much_as_a_field_holds__is_read() -> None:
         held_units=U64_MAX,
         multiplier="9" * 60,
         sequence=U64_MAX,
+        inventory=[],
         paid=[TransferId(bytes([number]) * 32) for number in range(1, 101)],
     )
     found, _, paid = wire.attestation_from_wire(signed("attestation", most), DEPLOYMENT)
@@ -434,9 +481,16 @@ def test_attestation__of_as_much_as_a_field_holds__is_read() -> None:
 
 
 def test_attestation__of_nothing_held__is_a_statement() -> None:
-    none = changed(ATTESTED, held_units=0, paid=[], multiplier="007")
+    none = changed(ATTESTED, held_units=0, paid=[], multiplier="007", inventory=[])
     found, _, paid = wire.attestation_from_wire(signed("attestation", none), DEPLOYMENT)
     assert (found.held_units, found.multiplier, paid) == (0, 7, ())
+    assert found.inventory == frozenset()
+
+
+def test_attestation__of_as_many_owners_as_a_paper_may_name__is_read() -> None:
+    most = changed(ATTESTED, paid=[], inventory=[owner(number) for number in range(1, 97)])
+    found, _, _ = wire.attestation_from_wire(signed("attestation", most), DEPLOYMENT)
+    assert len(found.inventory) == 96
 
 
 def test_checked__an_error_that_names_its_field__names_it_once() -> None:
