@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.contract.fake_driver import FakeUnderTest
-from tests.contract.fake_world import ASSET, Providers
-from xstock_chains.fake import FakeWriter
+from tests.contract.fake_world import ASSET, HOLDER, Providers
+from xstock_chains.fake import FakeReader, FakeWriter
 from xstock_chains.metered import CallBudget, Metered, MeteredWriter, RateLimited, RateLimitedWriter
 from xstock_chains.ports import Cursor
 from xstock_chains.quorum import Quorum
@@ -53,6 +53,14 @@ async def test_metered__every_call_of_a_reader__is_told_with_its_outcome() -> No
             "re_observe",
         )
     ]
+
+
+async def test_metered__supply_with_issuer_inventory__passes_unchanged() -> None:
+    world = Providers(count=1)
+    reader = FakeReader(world.nodes[0], {ASSET: (HOLDER.address,)})
+    told = await Metered(reader, Book(), world.clock).read_supply([ASSET])
+    assert told == await reader.read_supply([ASSET])
+    assert told.supplies[0].issuer_inventory_units > 0
 
 
 async def test_metered__call_fails__outcome_is_the_stable_code() -> None:

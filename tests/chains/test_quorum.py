@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.contract.fake_world import ASSET, HOLDER, RECIPIENT, SHARE, Providers
+from tests.contract.fake_world import (
+    ASSET,
+    HOLDER,
+    OTHER_ASSET,
+    RECIPIENT,
+    SHARE,
+    Providers,
+)
 from xstock_chains.fake import FakeReader, Lie
 from xstock_chains.ports import Cursor, Page, SupplyReading
 from xstock_chains.quorum import Dissent, Quorum
@@ -413,6 +420,55 @@ async def test_quorum__token_readable_for_one_provider_only__is_left_out() -> No
     readers = [Unreading(world.nodes[0]), Unreading(world.nodes[1]), world.readers[2]]
     reading = await Quorum(readers, 2, clock=world.clock).read_supply([ASSET])
     assert reading.supplies == ()
+
+
+def with_inventory(world: Providers) -> list[FakeReader]:
+    """The world's providers, of which each reads what the holder has as issuer inventory."""
+    return [FakeReader(node, {ASSET: (HOLDER.address,)}) for node in world.nodes]
+
+
+class Unmatched(Quorum):
+    """Defence taken out: the first provider's figure stands for all of them."""
+
+    def _rule(self, about: str, said: Any) -> Any:
+        return next(iter(said.values()))
+
+
+async def test_quorum__one_provider_lies_about_issuer_inventory__is_dissent() -> None:
+    """F01: the figure raises what may be issued, so it is agreed like every other."""
+    world = Providers()
+    readers = with_inventory(world)
+    held = 10**6 * SHARE * 10**10
+    (supply,) = (await Quorum(readers, 2, clock=world.clock).read_supply([ASSET])).supplies
+    assert supply.issuer_inventory_units == held
+    world.nodes[0].faults.holdings[HOLDER.address] = held - 1
+    with pytest.raises(Dissent, match="supply at block") as dissent:
+        await Quorum(readers, 2, clock=world.clock).read_supply([ASSET])
+    assert f"issuer_inventory_units={held - 1}" in str(dissent.value)
+    (supply,) = (await Unmatched(readers, 2, clock=world.clock).read_supply([ASSET])).supplies
+    assert supply.issuer_inventory_units == held - 1
+
+
+async def test_quorum__one_provider_cannot_read_issuer_inventory__the_others_carry_on() -> None:
+    world = Providers()
+    readers = with_inventory(world)
+    whole = await readers[0].read_supply([ASSET, OTHER_ASSET])
+    world.nodes[0].faults.holdings[HOLDER.address] = None
+    assert (await readers[0].read_supply([ASSET, OTHER_ASSET])).supplies == whole.supplies[1:]
+    quorum = Quorum(readers, 2, clock=world.clock)
+    assert await quorum.read_supply([ASSET, OTHER_ASSET]) == whole
+    world.nodes[1].faults.holdings[HOLDER.address] = None
+    assert (await quorum.read_supply([ASSET, OTHER_ASSET])).supplies == whole.supplies[1:]
+
+
+async def test_quorum__one_provider_tells_more_inventory_than_supply__is_silence() -> None:
+    """What cannot be is believed by no reader, so it denies nothing either."""
+    world = Providers()
+    readers = with_inventory(world)
+    whole = await readers[0].read_supply([ASSET])
+    world.nodes[0].faults.holdings[HOLDER.address] = whole.supplies[0].token_units + 1
+    assert (await readers[0].read_supply([ASSET])).supplies == ()
+    assert await Quorum(readers, 2, clock=world.clock).read_supply([ASSET]) == whole
 
 
 async def test_quorum__all_refuse_the_cursor__the_refusal_is_passed_on() -> None:

@@ -137,12 +137,10 @@ class FakeReader:
     def _supply(self, view: View, asset: AssetId, number: int) -> AssetSupply | None:
         chain = self._node.chain
         rules = chain.state.rules.get(asset, number)
-        owners = self._issuer_inventory.get(asset, ())
-        held = [view.balance(asset, owner, number) for owner in owners]
-        known = [units for units in held if units is not None]
-        if rules is None or len(known) < len(held):
-            return None
         supply = chain.state.supply.get(asset, number)
+        held = self._held(view, asset, number, supply)
+        if rules is None or held is None:
+            return None
         return AssetSupply(
             asset=asset,
             token_units=supply,
@@ -151,8 +149,20 @@ class FakeReader:
             multiplier=rules.multiplier,
             multiplier_epoch=rules.multiplier_epoch,
             paused=rules.paused,
-            issuer_inventory_units=held_together(asset.hex(), known, supply),
+            issuer_inventory_units=held,
         )
+
+    def _held(self, view: View, asset: AssetId, number: int, supply: int) -> int | None:
+        """What the owners of issuer inventory hold together; None where that is unknown."""
+        owners = self._issuer_inventory.get(asset, ())
+        held = [view.balance(asset, owner, number) for owner in owners]
+        known = [units for units in held if units is not None]
+        if len(known) < len(held):
+            return None
+        try:
+            return held_together(asset.hex(), known, supply)
+        except InvalidMessage:
+            return None
 
     def _next_block(self, view: View, last: _Position) -> FakeBlock:
         block = view.block(last.number + 1)
