@@ -8,6 +8,7 @@ import pytest
 
 from tests.chains.evm.liars import Change, LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, RECIPIENT, SHARE, SPY, TSLA, World
+from xstock_chains.evm import reader as reader_module
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import RpcFault
@@ -167,8 +168,10 @@ async def test_inventory__node_fails_or_lies_about_an_account__asset_is_unread(
     assert await Quorum([*honest, reader], 2).read_supply([TSLA, SPY]) == whole
 
 
-async def test_inventory__node_tells_a_possible_lie__providers_dissent(world: World) -> None:
-    """F01: what can be true is for a quorum to deny."""
+async def test_inventory__node_tells_a_possible_lie__providers_dissent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F01: what can be true is for a quorum to deny; what cannot, no reader believes."""
     await world.issue(10 * SHARE)
     chain = with_owners(world.chain, HOLDER)
     node = LyingRpc(world.node.url, _sharesof_says(HOLDER.identity, "0x" + f"{SHARE:064x}"))
@@ -176,6 +179,10 @@ async def test_inventory__node_tells_a_possible_lie__providers_dissent(world: Wo
     readers = [EvmReader(chain, world.connect()) for _ in range(2)]
     with pytest.raises(Dissent, match="supply at block"):
         await Quorum([*readers, EvmReader(chain, node)], 2).read_supply([TSLA])
+    monkeypatch.setattr(reader_module, "held_together", lambda _, held, __: sum(held))
+    node.changes = [_sharesof_says(HOLDER.identity, "0x" + "ff" * 32)]
+    (supply,) = (await EvmReader(chain, node).read_supply([TSLA])).supplies
+    assert supply.issuer_inventory_units == 2**256 - 1
 
 
 def with_owners(chain: EvmChain, *owners: LocalSigner) -> EvmChain:
