@@ -1,15 +1,17 @@
 """The local custodian: what it signs, what it pays, what it rejects; guards are stand-ins."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from tests.builders import a_message, an_address, id_of
 from xstock_chains.registry import Registry
-from xstock_core.ids import Domain, asset_id
+from xstock_core.ids import Address32, AssetId, Domain, asset_id
 from xstock_core.message import Kind, TransferMessage
 from xstock_devnet.custodian import AGENT_KEY_ID, KEY_FILES, KEY_ID, Custodian
 from xstock_runtime.clock import VirtualClock
@@ -122,6 +124,11 @@ class _Registry:
         id: bytes = asset_id("TSLAx", keccak256)
 
     assets = (Asset(),)
+    inventory: Mapping[Domain, frozenset[Address32]] = MappingProxyType({})
+
+    def issuer_inventory(self) -> dict[AssetId, Mapping[Domain, frozenset[Address32]]]:
+        """As a registry gives it: absent where none is named."""
+        return {AssetId(self.assets[0].id): self.inventory} if self.inventory else {}
 
     def asset(self, symbol: str) -> Asset:
         """The only one."""
@@ -143,7 +150,21 @@ async def test_custodian__every_round__one_paper_of_two_keys_for_every_guard(
     assert first.attested == second.attested == third.attested
     assert first.signers == [[KEY_ID, AGENT_KEY_ID]] * 2
     assert [one.held_units for one in first.attested] == [HELD, HELD]
+    assert [list(one.inventory) for one in first.attested] == [[], []]
     assert first.attested[0].sequence < first.attested[1].sequence
+
+
+async def test_custodian__registry_names_issuer_inventory__every_paper_names_it_in_one_order(
+    tmp_path: Path,
+) -> None:
+    registry = _Registry()
+    one, two = an_address(1), an_address(2)
+    registry.inventory = {Domain.BNB: frozenset({one}), Domain.ETHEREUM: frozenset({two, one})}
+    scene = Scene(tmp_path, registry)  # type: ignore[arg-type]
+    await scene.round()
+    (paper,) = scene.guards[0].attested
+    named = [(account.chain, account.owner) for account in paper.inventory]
+    assert named == [(1, min(one, two)), (1, max(one, two)), (2, one)]
 
 
 async def test_custodian__id_written_under_paid__listed_once_and_the_stock_handed_over(

@@ -15,6 +15,7 @@ from tests.audit import journals
 from tests.engines import Database as OneDatabase
 from tests.engines import Databases
 from tests.integration.supply_guard.conftest import GuardDatabase, prepare
+from tests.services.supply_guard import inventory
 from tests.services.supply_guard.collateral import (
     attested,
     audited,
@@ -83,6 +84,33 @@ async def test_rebuild__from_chains_and_papers__same_ledger_hash_and_books(
     again = (await read_books(world.desk, [ASSET])).assets[0]
     assert replace(again, chains=()) == replace(books, chains=())
     assert [one.ledger for one in again.chains] == [one.ledger for one in books.chains]
+    assert await world.halts() == []
+
+
+async def test_rebuild__issuance_that_only_inventory_allowed__same_ledger_hash(
+    guard_database: GuardDatabase, databases: Databases, tmp_path: Path
+) -> None:
+    """Nobody has read any inventory while the chains are replayed: what they decided stands."""
+    world = await inventory.ready((await guard_database.open()).store)
+    order = world.order(2, 50 * SHARE, destination=Domain.MANTLE)
+    assert (await world.review(order))[0].outcome is Outcome.GRANTED
+    await world.release([order.message])
+    await inventory.bridged(world)
+    await world.scan()
+    lost, books = await ledger_hash(world.desk), await inventory.books(world)
+    export = await journals.export(world, tmp_path / "lost.jsonl")
+    config = world.desk.config
+    world.store = (await (await other_database(databases)).open("rebuilt")).store
+    world.desk = world.new_desk()
+    world.desk.config = config
+    await begin_rebuild(world.desk)
+    _, papers = await fill(world.desk, world.readers, export)
+    assert papers.refused == []
+    assert (await ledger_hash(world.desk)).digest == lost.digest
+    await audited(world)
+    again = await inventory.books(world)
+    assert (again.exposure, again.cap, again.excluded) == (150 * SHARE, 50 * SHARE, 100 * SHARE)
+    assert (books.exposure, books.cap, books.excluded) == (150 * SHARE, 50 * SHARE, 100 * SHARE)
     assert await world.halts() == []
 
 
