@@ -6,6 +6,7 @@ checksums exist only in the codecs of a chain family. Layouts: docs/protocol.md.
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 from xstock_core.keccak import Keccak, keccak256
@@ -124,7 +125,13 @@ def issue_nonce(asset: AssetId, order: int, keccak: Keccak = keccak256) -> Nonce
 
 def refund_nonce(bridge: Address32, counter: int, keccak: Keccak = keccak256) -> Nonce:
     """The nonce of the refund of a counted burn made at `bridge`."""
-    return _counted(keccak(b"xstock/refund" + bridge), counter)
+    return _counted(_refund_digest(bridge, keccak), counter)
+
+
+@lru_cache(maxsize=4096)
+def _refund_digest(bridge: Address32, keccak: Keccak) -> bytes:
+    """What the refunds of one bridge's burns have in common: hashed once for all of them."""
+    return keccak(b"xstock/refund" + bridge)
 
 
 def solana_nonce(signature: bytes, outer: int, inner: int, keccak: Keccak = keccak256) -> Nonce:

@@ -24,6 +24,7 @@ from xstock_core.observation import (
     CancelFinal,
     MintParked,
     Observation,
+    ObservationId,
     OrphanBurn,
     Place,
     ReleaseFinal,
@@ -88,12 +89,12 @@ def _domain(value: int, field: str) -> Domain:
 
 
 def observation_to_wire(
-    observation: Observation, *, deployment_id: str, sequence: int
+    observation: Observation, *, deployment_id: str, sequence: int, key: ObservationId | None = None
 ) -> records_pb2.ObservationRecord:
-    """The record of an observation, with its content-derived id."""
+    """The record of an observation, with its content-derived id (`key`, where it is known)."""
     record = records_pb2.ObservationRecord(
         deployment_id=deployment_id,
-        id=observation_id(observation),
+        id=key or observation_id(observation),
         sequence=sequence,
         place=place_to_wire(observation.place),
     )

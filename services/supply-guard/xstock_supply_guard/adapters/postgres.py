@@ -124,9 +124,11 @@ class PostgresGuardStore:
         ]
         await self._outbox.add(connection, records)
 
-    def record_of(self, observation: Observation) -> bytes:
+    def record_of(self, key: ObservationId, observation: Observation) -> bytes:
         """The observation as it is kept."""
-        record = observation_to_wire(observation, deployment_id=self._deployment_id, sequence=0)
+        record = observation_to_wire(
+            observation, deployment_id=self._deployment_id, sequence=0, key=key
+        )
         return record.SerializeToString(deterministic=True)
 
 
@@ -319,15 +321,16 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
 
     async def add_observations(self, observations: Sequence[Observation]) -> None:
         burns = [one for one in observations if isinstance(one, BurnFinal)]
+        keyed = [(observation_id(one), one) for one in observations]
         await insert_many(
             self._connection,
             "observation",
             {
-                "id": ("bytea", [observation_id(one) for one in observations]),
+                "id": ("bytea", [key for key, _ in keyed]),
                 "kind": ("text", [type(one).__name__ for one in observations]),
                 "chain": ("integer", [int(one.place.block.chain) for one in observations]),
                 "block_number": ("bigint", [one.place.block.number for one in observations]),
-                "record": ("bytea", [self._store.record_of(one) for one in observations]),
+                "record": ("bytea", [self._store.record_of(*one) for one in keyed]),
             },
         )
         await insert_many(

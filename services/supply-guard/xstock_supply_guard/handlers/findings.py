@@ -17,6 +17,7 @@ from xstock_core.ids import (
 )
 from xstock_core.invariants import InvariantId
 from xstock_core.ledger import AccountKind, Balances, is_issue, overdrafts
+from xstock_core.message import TransferMessage
 from xstock_core.observation import (
     BurnFinal,
     CancelFinal,
@@ -54,7 +55,10 @@ class Finding:
 
 def refund_key(burn: BurnFinal) -> ExecutionKey:
     """The key under which this burn's refund would be released."""
-    message = burn.message
+    return _refund_key_of(burn.message)
+
+
+def _refund_key_of(message: TransferMessage) -> ExecutionKey:
     nonce = refund_nonce_of(message, keccak256)
     return ExecutionKey(message.source, message.destination, nonce)
 
@@ -115,8 +119,8 @@ def released_and_refunded(
 
     IN_FLIGHT below zero does not tell: it is what a release seen before its burn looks like.
     """
-    for key in (key_of(burn.message), refund_key(burn)):
-        known = executions.get(key)
+    for key in (key_of, _refund_key_of):
+        known = executions.get(key(burn.message))
         if known is None or not isinstance(known.fact, ReleaseFinal):
             return None
     detail = f"burn {burn.transfer_id.hex()} was released and refunded too"

@@ -26,6 +26,7 @@ from xstock_core.observation import (
     BurnFinal,
     CancelFinal,
     Observation,
+    ObservationId,
     OrphanBurn,
     ReleaseFinal,
     Role,
@@ -69,6 +70,9 @@ DISSENT = "SOURCE_DISSENT"
 """The alarm of a chain that cannot be believed; calm when a page of it is booked."""
 
 
+_ById = Mapping[ObservationId, Observation]
+
+
 @dataclass(frozen=True, slots=True)
 class Booked:
     """What one page did."""
@@ -104,6 +108,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
     chain = before.chain
     now_ms = desk.clock.unix_ms()
     draft = _Draft(at_ms=now_ms)
+    by_id = {observation_id(one): one for one in page.observations}
     async with desk.store.write() as unit:
         scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
         if scan.cursor != before:
@@ -115,13 +120,14 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
             await unit.save_scan(moved)
         if scan.dissent_since_ms is not None:
             await unit.calm(DISSENT, [chain_scope(chain)])
-        new = await _new(unit, page.observations)
+        fresh = await _new(unit, by_id)
+        new = list(fresh.values())
         if new:
             await _gather(unit, new, draft)
         await _close_orders(unit, chain, page.through, draft)
         if not page.more:
             await _ask_unmatched(desk, unit, draft, page, began_ms)
-        await _write(desk, unit, new, draft)
+        await _write(desk, unit, fresh, draft)
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
         await unit.journal(draft.lines, now_ms)
         await tell_moved(unit, chain, new, now_ms)
@@ -140,12 +146,9 @@ def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
         desk.live.epochs.pop(chain, None)
 
 
-async def _new(unit: GuardUnit, observations: Sequence[Observation]) -> list[Observation]:
-    if not observations:
-        return []
-    by_id = {observation_id(one): one for one in observations}
-    known = await unit.known_observations(by_id.keys())
-    return [one for key, one in by_id.items() if key not in known]
+async def _new(unit: GuardUnit, by_id: _ById) -> _ById:
+    known = await unit.known_observations(by_id.keys()) if by_id else set()
+    return {key: one for key, one in by_id.items() if key not in known}
 
 
 async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
@@ -170,18 +173,18 @@ async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Dra
     """Entries of burns, and the releases that waited for one of them to be seen."""
     if not burns:
         return
-    keys = [key for burn in burns for key in (key_of(burn.message), findings.refund_key(burn))]
-    waiting = await unit.executions(keys)
-    seen = dict(await unit.burns_of([key_of(burn.message) for burn in burns]))
+    pairs = [(key_of(burn.message), findings.refund_key(burn)) for burn in burns]
+    waiting = await unit.executions([key for pair in pairs for key in pair])
+    seen = dict(await unit.burns_of([own for own, _ in pairs]))
     draft.entries.extend(await paid_before(unit, burns))
-    for burn in burns:
-        known_burn = seen.setdefault(key_of(burn.message), burn)
+    for burn, pair in zip(burns, pairs, strict=True):
+        known_burn = seen.setdefault(pair[0], burn)
         if known_burn is not burn:
             draft.findings.append(findings.burned_twice(known_burn, burn))
         draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
         twice = findings.released_and_refunded(burn, waiting)
         draft.findings.extend([twice] if twice else [])
-        for key in (key_of(burn.message), findings.refund_key(burn)):
+        for key in pair:
             known = waiting.get(key)
             if known is None or known.matched:
                 continue
@@ -361,7 +364,8 @@ async def _ask_unmatched(
         draft.findings.extend([finding] if finding else [])
 
 
-async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
+async def _write(desk: Desk, unit: GuardUnit, fresh: _ById, draft: _Draft) -> None:
+    new = list(fresh.values())
     if new:
         await unit.add_observations(new)
     orphans = [_orphan_alarm(one) for one in new if isinstance(one, OrphanBurn)]
@@ -378,7 +382,7 @@ async def _write(desk: Desk, unit: GuardUnit, new: Sequence[Observation], draft:
         await unit.save_issues(list(draft.issues.values()))
         await advance_sequences(unit, {asset for asset, _ in draft.issues})
     draft.lines.extend(
-        f"fact id={observation_id(one).hex()} kind={type(one).__name__}" for one in new
+        f"fact id={key.hex()} kind={type(one).__name__}" for key, one in fresh.items()
     )
 
 
