@@ -8,11 +8,12 @@ claim again gets the same GRANTED, and takes nothing twice.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.cap import issuance_covered, release_covered
-from xstock_core.ids import Address32, AssetId, TransferId
+from xstock_core.ids import Address32, AssetId, Domain, TransferId
 from xstock_core.ledger import (
     Entry,
     chain_supply,
@@ -160,6 +161,8 @@ def check_screening(context: Context, claim: Claim) -> Verdict:
     An address that the list was not asked about is unknown, and nothing is released on that. What
     people cleared, they cleared of the addresses that were listed then.
     """
+    if context.screened_among is None and not context.screened:
+        return GRANTED
     parties = _parties(claim)
     if context.screened_among is not None and not parties <= context.screened_among:
         return refuse(Reason.SCREENING_UNKNOWN)
@@ -348,10 +351,14 @@ def check_rate(context: Context, claim: Claim) -> Verdict:
 def bucket_keys(claim: Claim) -> tuple[BucketKey, BucketKey]:
     """The buckets a release takes from: the asset's on its destination, and its lane's."""
     message = claim.message
-    return (
-        BucketKey(message.asset, message.destination),
-        BucketKey(message.asset, message.destination, message.source),
-    )
+    return _bucket_keys(message.asset, message.destination, message.source)
+
+
+@lru_cache(maxsize=1024)
+def _bucket_keys(
+    asset: AssetId, destination: Domain, source: Domain
+) -> tuple[BucketKey, BucketKey]:
+    return BucketKey(asset, destination), BucketKey(asset, destination, source)
 
 
 POLICIES: Final[tuple[Policy, ...]] = (

@@ -42,6 +42,8 @@ DOMAINS = {int(domain): domain for domain in Domain}
 _ITEM_BYTES = 33
 _OWNER_BYTES = 36
 MESSAGES_REMEMBERED = 8_192
+CLAIMS_REMEMBERED = 2_048
+"""A claim is read before its signature is made and once more with it: some batches at a time."""
 parsed = lru_cache(maxsize=MESSAGES_REMEMBERED)(parse_message)
 """The message in stored bytes; a transfer is looked up several times on its short way."""
 
@@ -117,8 +119,12 @@ def _place_columns(places: Sequence[Place]) -> dict[str, tuple[str, Sequence[Any
     }
 
 
+_block = lru_cache(maxsize=1_024)(BlockRef)
+"""A block is the same for everything in it."""
+
+
 def _place(chain: Domain, row: Any) -> Place:
-    ref = BlockRef(chain, row.block_number, bytes(row.block_hash), row.block_time)
+    ref = _block(chain, row.block_number, bytes(row.block_hash), row.block_time)
     return Place(ref, TxRef(chain, bytes(row.tx)), row.place)
 
 
@@ -203,8 +209,9 @@ def _detail_text(detail: Mapping[str, str]) -> str:
     return json.dumps(dict(detail)) if detail else ""
 
 
+@lru_cache(maxsize=CLAIMS_REMEMBERED)
 def claim_of(row: Any) -> ClaimRecord:
-    """A claim with its ruling."""
+    """A claim with its ruling; it is remembered by all that the row says, never by its id."""
     ruling = Ruling(
         transfer_id=TransferId(bytes(row.transfer_id)),
         outcome=Outcome(row.outcome),
