@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256, sha512
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -206,7 +207,7 @@ class Replay:
             if chain not in named or chain in seen:
                 raise Wrong(f"inventory on chain {chain} is not what the attestation names")
             seen.add(chain)
-            since = sum(gone for after, gone in asset.burned.get(chain, []) if after >= number)
+            since = burned_after(asset, chain, number)
             if burned < since:
                 raise Wrong(f"inventory on chain {chain} leaves out burns: {burned} of {since}")
             if shares != max(0, units * 10**8 // 10**decimals - burned):
@@ -312,6 +313,12 @@ def _whole(fields: Fields, name: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise Wrong(f"{name}={text!r} is no whole number")
     return int(text)
+
+
+def burned_after(asset: Asset, chain: str, number: int) -> int:
+    """What the journal knows to be burned on a chain in blocks above this one."""
+    later = takewhile(lambda one: one[0] >= number, reversed(asset.burned.get(chain, [])))
+    return sum(gone for _, gone in later)
 
 
 def _number(text: str) -> int:
