@@ -1,9 +1,10 @@
 """What the issuer's token accounts held at a block, traced back over the blocks above it.
 
 A node shows accounts as they are now only. At an earlier block an account held what the first
-transaction above it that names the account found there (`preTokenBalances` of its meta, Solana's
-RPC documentation, "Transaction status metadata"), failed or not; where none names it, what it
-holds now. Nothing here asks a node.
+successful transaction above it that names the account found there (`preTokenBalances` of its
+meta, Solana's RPC documentation, "Transaction status metadata"); where none names it, what it
+holds now. A failed one moved nothing, and what a node lists for it is not asked. Nothing here asks
+a node.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +17,14 @@ from xstock_chains.solana.blocks import Block
 from xstock_chains.solana.chain import Holding, SolanaAsset
 from xstock_chains.solana.mint import parse_token_account
 from xstock_chains.solana.programs import SYSTEM
-from xstock_chains.solana.reading import concerns, keys_of, raw_of
+from xstock_chains.solana.reading import concerns, keys_of, meta_of, raw_of, succeeded
 from xstock_chains.solana.rpc import account_of, dict_of, invalid, key_of, list_of, number_of
 from xstock_core.ids import U64_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """A transaction that names an account, with the keys it lists."""
+    """A successful transaction that names an account, with the keys it lists."""
 
     slot: int
     entry: Any
@@ -32,7 +33,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """For each account, the first transaction above a block that names it."""
+    """For each account, the first successful transaction above a block that names it."""
 
     first: Mapping[bytes, Touch] = field(default_factory=dict)
 
@@ -66,7 +67,7 @@ def trace(blocks: Sequence[Block], accounts: Iterable[bytes]) -> Later:
     for block in blocks:
         for entry in block.transactions or ():
             raw = raw_of(entry)
-            if concerns(entry, raw, wanted, texts):
+            if concerns(entry, raw, wanted, texts) and succeeded(meta_of(entry)):
                 keys = keys_of(entry, raw)
                 for account in wanted.intersection(keys):
                     first.setdefault(account, Touch(block.slot, entry, keys))
@@ -87,8 +88,7 @@ def _holds_now(mint: bytes, holding: Holding, raw: Any) -> int:
 def _held_before(mint: bytes, holding: Holding, touch: Touch) -> int:
     """What the transaction found; an account that it does not list was no token account."""
     name = "preTokenBalances"
-    meta = dict_of(dict_of(touch.entry, "transaction").get("meta"), "transaction.meta")
-    for one in list_of(meta.get(name), name):
+    for one in list_of(meta_of(touch.entry).get(name), name):
         fields = dict_of(one, name)
         at = number_of(fields.get("accountIndex"), f"{name}.accountIndex")
         if at >= len(touch.keys):

@@ -117,7 +117,7 @@ def _names(raw: bytes, keys: frozenset[bytes]) -> bool:
 
 def parse_ran(entry: Any, raw: bytes) -> Ran:
     """The transaction with its inner instructions; raises InvalidMessage."""
-    meta = _meta_of(entry)
+    meta = meta_of(entry)
     transaction = parse_transaction(raw)
     keys = _all_keys(transaction, meta)
     instructions = _instructions(transaction, meta, keys)
@@ -127,10 +127,11 @@ def parse_ran(entry: Any, raw: bytes) -> Ran:
 def keys_of(entry: Any, raw: bytes) -> tuple[bytes, ...]:
     """Every account that a transaction lists, by its index in the node's own balances; raises
     InvalidMessage."""
-    return _all_keys(parse_transaction(raw), _meta_of(entry))
+    return _all_keys(parse_transaction(raw), meta_of(entry))
 
 
-def _meta_of(entry: Any) -> dict[str, Any]:
+def meta_of(entry: Any) -> dict[str, Any]:
+    """What the node says of how a transaction went; raises InvalidMessage."""
     return dict_of(dict_of(entry, "transaction").get("meta"), "transaction.meta")
 
 

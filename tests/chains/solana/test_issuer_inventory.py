@@ -105,6 +105,26 @@ async def test_inventory_at_an_earlier_block__is_what_later_transactions_found(
     assert supply.issuer_inventory_units == 8 * SHARE
 
 
+async def test_inventory__failed_transaction_lists_no_balances__is_passed_over(
+    world: World,
+) -> None:
+    """Anybody can name the account in a transaction that fails; what a node lists for it is not
+    what the account held."""
+    before = await moved_since(world)
+    failed: list[str] = []
+
+    def twist(method: str, params: list[Any], answer: Answer) -> Answer:
+        for entry in answer["result"].get("transactions", ()) if method == "getBlock" else ():
+            if entry["meta"]["err"] is not None:
+                entry["meta"]["preTokenBalances"] = []
+                failed.append(entry["transaction"][0])
+        return answer
+
+    late = told_by(world, twist, ME, RECIPIENT.identity)
+    assert await late.read_supply([TSLA, SPY], at=before.block) == before
+    assert len(failed) == 1
+
+
 @pytest.mark.parametrize(
     "lie",
     [
