@@ -166,7 +166,7 @@ async def test_unit__raise_in_the_middle__leaves_nothing(guard_database: GuardDa
     before = await read_books(world.desk, [ASSET])
     original = opened.store.record_of
 
-    def crash(observation: object) -> bytes:
+    def crash(*_: object) -> bytes:
         raise Crash
 
     opened.store.record_of = crash  # type: ignore[method-assign]
