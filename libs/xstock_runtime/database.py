@@ -410,22 +410,37 @@ async def insert_many(
         raise ValueError(f"insert_many into {table}: columns differ in length: {lengths}")
     if not next(iter(lengths.values())):
         return []
-    names = [identifier(name) for name in columns]
-    casts = [
-        f"CAST(:p{index} AS {_element_type(sql_type)}[])"
-        for index, (sql_type, _) in enumerate(columns.values())
-    ]
-    sql = (
-        f"INSERT INTO {identifier(table)} ({', '.join(names)}) "  # noqa: S608 - checked names
-        f"SELECT * FROM unnest({', '.join(casts)})"
-    )
+    names = ", ".join(identifier(name) for name in columns)
+    sql, parameters = _page(columns)
+    sql = f"INSERT INTO {identifier(table)} ({names}) {sql}"
     if on_conflict:
         sql += f" ON CONFLICT {on_conflict}"
     if returning:
         sql += f" RETURNING {returning}"
-    parameters = {f"p{index}": list(values) for index, (_, values) in enumerate(columns.values())}
     result = await connection.execute(statement(sql), parameters)
     return list(result.all()) if returning else []
+
+
+def _page(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> tuple[str, dict[str, Any]]:
+    """The rows of a page as a SELECT, with its parameters.
+
+    A column that is the same in every row travels once: encoding each value costs more than
+    finding that out. The first column makes the rows, so it is always whole.
+    """
+    chosen, arrays, names = [], [], []
+    parameters: dict[str, Any] = {}
+    for index, (sql_type, values) in enumerate(columns.values()):
+        element = _element_type(sql_type)
+        if index and values.count(values[0]) == len(values):
+            chosen.append(f"CAST(:p{index} AS {element})")
+            parameters[f"p{index}"] = values[0]
+            continue
+        chosen.append(f"c{index}")
+        names.append(f"c{index}")
+        arrays.append(f"CAST(:p{index} AS {element}[])")
+        parameters[f"p{index}"] = list(values)
+    rows = f"unnest({', '.join(arrays)}) AS page({', '.join(names)})"
+    return f"SELECT {', '.join(chosen)} FROM {rows}", parameters  # noqa: S608 - checked names
 
 
 def _element_type(sql_type: str) -> str:

@@ -14,6 +14,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -63,7 +64,7 @@ class Outbox:
                 "topics": [record.topic for record in records],
                 "keys": [record.key for record in records],
                 "values": [record.value for record in records],
-                "headers": [_headers_text(record) for record in records],
+                "headers": [_headers_text(record.headers) for record in records],
                 "channel": _CHANNEL,
             },
         )
@@ -185,8 +186,9 @@ class OutboxPump:
             waker.cancel()
 
 
-def _headers_text(record: Record) -> str:
-    return json.dumps([[name, value.hex()] for name, value in record.headers])
+@lru_cache(maxsize=1_024)
+def _headers_text(headers: tuple[tuple[str, bytes], ...]) -> str:
+    return json.dumps([[name, value.hex()] for name, value in headers])
 
 
 def _headers(stored: str) -> tuple[tuple[str, bytes], ...]:

@@ -79,6 +79,16 @@ async def test_insert_many__a_page__is_one_statement_with_conflicts_and_returnin
             await insert_many(connection, "account", {"id": ("int); DROP TABLE x; --", [1])})
 
 
+async def test_insert_many__columns_that_are_the_same_in_every_row__fill_every_row(
+    database: Database,
+) -> None:
+    async with database.transaction() as connection:
+        for ids, used in (([1, 2, 3], [7, 7, 7]), ([4], [7]), ([5, 6], [7, 8])):
+            columns = {"id": ("int", ids), "used": ("bigint", used)}
+            found = await insert_many(connection, "account", columns, returning="id, used")
+            assert [(row.id, row.used) for row in found] == list(zip(ids, used, strict=True))
+
+
 async def test_constraint__violated__is_an_answer_not_an_outage(database: Database) -> None:
     async with database.transaction() as connection:
         await insert_many(connection, "account", {"id": ("int", [1]), "used": ("bigint", [0])})
