@@ -29,6 +29,8 @@ GuardId = NewType("GuardId", str)
 U64_MAX: Final = 2**64 - 1
 _WIDTH: Final = 32
 _TAG_WIDTH: Final = 24
+_ZERO: Final = bytes(_WIDTH)
+_PADDING: Final = bytes(12)
 
 
 class Domain(IntEnum):
@@ -72,7 +74,7 @@ def parse_domain(value: int, field: str = "domain") -> Domain:
 def _word(value: bytes, field: str) -> bytes:
     if not isinstance(value, bytes) or len(value) != _WIDTH:
         raise InvalidId(field, value, f"give exactly {_WIDTH} bytes")
-    if not any(value):
+    if value == _ZERO:
         raise InvalidId(field, value.hex(), "zero is never valid; give the real value")
     return value
 
@@ -85,7 +87,7 @@ def parse_asset_id(value: bytes, field: str = "asset") -> AssetId:
 def parse_address(value: bytes, domain: Domain, field: str = "address") -> Address32:
     """Check the wire form of an address of `domain`; raises InvalidId on bad padding or zero."""
     word = _word(value, field)
-    if domain in EVM_WIDTH_DOMAINS and any(word[:12]):
+    if domain in EVM_WIDTH_DOMAINS and not word.startswith(_PADDING):
         remedy = "a 20-byte address is left-padded with twelve zero bytes"
         raise InvalidId(field, word.hex(), remedy)
     return Address32(word)

@@ -6,9 +6,9 @@ through one conditional UPDATE, the second lock on the cap (F49). No statement i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,6 +54,7 @@ from xstock_supply_guard.ports import GuardReads, GuardUnit
 from xstock_supply_guard.wire import alarm_to_record, ruling_to_record
 from xstock_wire.codec import observation_to_wire
 
+T = TypeVar("T")
 VERDICTS_TOPIC = "xstock.verdicts.v1"
 ALARMS_TOPIC = "xstock.alarms.v1"
 
@@ -167,18 +168,28 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         return {burn.transfer_id: burn for burn in found}
 
     async def burns_of(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, BurnFinal]:
-        found = await self._rows(_BURNS_BY_KEY, **rows.key_columns(keys))
-        return {key_of(burn.message): burn for burn in map(rows.burn_of, found)}
+        sql = "SELECT * FROM burn WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
+        found = {key_of(one.message): one for one in await self._named(sql, keys, rows.burn_of)}
+        return {key: found[key] for key in keys if key in found}
 
     async def burns_refunded_by(
         self, keys: Collection[ExecutionKey]
     ) -> Mapping[ExecutionKey, BurnFinal]:
-        found = await self._rows(_BURNS_BY_REFUND, **rows.key_columns(keys))
-        return {refund_key(burn): burn for burn in map(rows.burn_of, found)}
+        sql = "SELECT * FROM burn WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
+        found = {refund_key(one): one for one in await self._named(sql, keys, rows.burn_of)}
+        return {key: found[key] for key in keys if key in found}
 
     async def executions(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, Executed]:
-        found = await self._rows(_EXECUTIONS, **rows.key_columns(keys))
-        return {one.key: one for one in map(rows.executed_of, found)}
+        sql = "SELECT * FROM execution WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
+        found = {one.key: one for one in await self._named(sql, keys, rows.executed_of)}
+        return {key: found[key] for key in keys if key in found}
+
+    async def _named(
+        self, sql: str, keys: Collection[ExecutionKey], read: Callable[[Any], T]
+    ) -> list[T]:
+        """What stands under the nonces of these keys, of any lane: a handful more than asked for,
+        where a whole key of each would be three values to send."""
+        return [read(row) for row in await self._rows(sql, nonces=[key.nonce for key in keys])]
 
     async def unmatched(self) -> Sequence[Executed]:
         sql = "SELECT * FROM execution WHERE NOT matched ORDER BY recorded_ms LIMIT 1000"
@@ -519,12 +530,6 @@ _KEYS = (
     "unnest(CAST(:destinations AS integer[]), CAST(:sources AS integer[]),"
     " CAST(:nonces AS bytea[])) AS wanted(destination, source, nonce)"
 )
-_BURNS_BY_KEY = f"SELECT burn.* FROM {_KEYS} JOIN burn USING (destination, source, nonce)"  # noqa: S608 - constants
-_BURNS_BY_REFUND = (
-    f"SELECT burn.* FROM {_KEYS} JOIN burn ON burn.refund_nonce = wanted.nonce"  # noqa: S608 - constants
-    " AND burn.source = wanted.destination AND burn.destination = wanted.source"
-)
-_EXECUTIONS = f"SELECT execution.* FROM {_KEYS} JOIN execution USING (destination, source, nonce)"  # noqa: S608 - constants
 _MARK_MATCHED = (
     f"UPDATE execution SET matched = true FROM {_KEYS}"  # noqa: S608 - constants
     " WHERE execution.destination = wanted.destination AND execution.source = wanted.source"

@@ -209,18 +209,33 @@ def _detail_text(detail: Mapping[str, str]) -> str:
     return json.dumps(dict(detail)) if detail else ""
 
 
-@lru_cache(maxsize=CLAIMS_REMEMBERED)
 def claim_of(row: Any) -> ClaimRecord:
     """A claim with its ruling; it is remembered by all that the row says, never by its id."""
+    said = row.outcome, row.reason, row.until, row.detail, row.sequence
+    return _claim(row.transfer_id, row.message, *said, row.at_ms, row.expiry)
+
+
+@lru_cache(maxsize=CLAIMS_REMEMBERED)
+def _claim(
+    transfer_id: bytes,
+    message: bytes,
+    outcome: str,
+    reason: str,
+    until: int,
+    detail: str,
+    sequence: int,
+    at_ms: int,
+    expiry: int | None,
+) -> ClaimRecord:
     ruling = Ruling(
-        transfer_id=TransferId(bytes(row.transfer_id)),
-        outcome=Outcome(row.outcome),
-        reason=row.reason,
-        until=row.until,
-        detail=json.loads(row.detail) if row.detail else {},
-        sequence=row.sequence,
+        transfer_id=TransferId(bytes(transfer_id)),
+        outcome=Outcome(outcome),
+        reason=reason,
+        until=until,
+        detail=json.loads(detail) if detail else {},
+        sequence=sequence,
     )
-    return ClaimRecord(parsed(bytes(row.message)), ruling, row.at_ms, row.expiry)
+    return ClaimRecord(parsed(bytes(message)), ruling, at_ms, expiry)
 
 
 def issue_columns(issues: Sequence[IssueRecord]) -> Columns:
