@@ -169,7 +169,7 @@ async def test_unit__raise_in_the_middle__leaves_nothing(guard_database: GuardDa
     def crash(*_: object) -> bytes:
         raise Crash
 
-    opened.store.record_of = crash  # type: ignore[method-assign]
+    opened.store.record_of = crash  # type: ignore[method-assign,assignment]
     with pytest.raises(Crash):
         await world.scan(Domain.ETHEREUM)
     opened.store.record_of = original  # type: ignore[method-assign]
