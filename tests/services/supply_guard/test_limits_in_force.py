@@ -232,6 +232,11 @@ def test_limits__in_another_order_of_fields__are_the_same() -> None:
     text = b"delays=1:60,5:90 manual=0 refill=2 bucket=100"
     assert parse_limits(text) == Limits(FULL, tuple(delays((1, 60), (5, 90))))
     assert parse_limits(b"delays= manual=4 refill=9 bucket=none") == Limits(None, (), 4)
-    for wrong in (b"delays=1:2:3 manual=0 refill=2 bucket=100", b"bucket=NONE refill=0 manual=0"):
+    for wrong in (
+        b"delays=1:2:3 manual=0 refill=2 bucket=100",
+        b"delays= manual=0 refill=0 bucket=NONE",
+        b"delays= manual=0  refill=0 bucket=none",
+        b"delays= manual=0 refill=0 bucket=none\n",
+    ):
         with pytest.raises(InvalidMessage):
             parse_limits(wrong)
