@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from xstock_cli.bridge import Sent
 from xstock_cli.demo_guards import GuardActs, GuardFacts
 from xstock_cli.hands import RELEASED, Hands, hands_of_world
-from xstock_cli.show import share_text, state_name
+from xstock_cli.show import limit_text, share_text, state_name
 from xstock_cli.verify import Auditor, ChainFacts, SupplyCheck, counts
 from xstock_core.ids import Domain, issue_nonce
 from xstock_core.release import ExecutionKey
@@ -157,9 +157,10 @@ class Demo:
         for guard in GUARDS:
             books = await self.hands.bridge.ledger(self.world.processes[guard].target, [asset])
             (book,) = books.assets
+            limit = limit_text(book.cap, book.excluded)
             self.say(
                 f"  {guard} refuses: exposure {share_text(book.exposure)} + asked {shares} > cap "
-                f"{share_text(book.cap)} shares (attestation {book.attestation_sequence})"
+                f"{limit} shares (attestation {book.attestation_sequence})"
             )
 
     async def _every_route(self, chains: list[str]) -> None:

@@ -27,6 +27,11 @@ def share_text(units: int) -> str:
     return displayed_decimal(units, _ONE)
 
 
+def limit_text(cap: int, excluded: int) -> str:
+    """What exposure may come to: the cap, and issuer inventory on top if there is any."""
+    return f"{share_text(cap)} + {share_text(excluded)}" if excluded else share_text(cap)
+
+
 def state_word(transfer: bridge_pb2.Transfer) -> str:
     """RELEASED, HELD …; a number of a newer server that we do not know stays visible."""
     return enum_word(bridge_pb2.TransferState.DESCRIPTOR, transfer.state)

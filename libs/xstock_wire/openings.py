@@ -30,7 +30,8 @@ class Proposal:
     paper: papers_pb2.Opening
     unread: tuple[int, ...] = ()
     """Domains that this guard has no believed reading of yet; the paper is of no use with any."""
-    cap: int = 0
+    limit: int = 0
+    """What may be booked: custody's cap, with excluded issuer inventory on top."""
 
     @property
     def total(self) -> int:
@@ -62,7 +63,7 @@ def proposal_of(books: supply_guard_pb2.AssetLedger) -> Proposal:
             residue_units=one.residue_units,
             block_number=one.reading_block.number,
         )
-    return Proposal(books.open, paper, tuple(unread), books.cap)
+    return Proposal(books.open, paper, tuple(unread), books.cap + books.excluded)
 
 
 async def propose(stubs: Stubs, asset: bytes) -> Proposal:
@@ -77,7 +78,7 @@ async def propose(stubs: Stubs, asset: bytes) -> Proposal:
     if booked is None:
         return proposal_of(books[0])
     paper = papers_pb2.Opening.FromString(booked.opening)
-    return Proposal(all(one.open for one in books), paper, cap=booked.cap)
+    return Proposal(all(one.open for one in books), paper, limit=booked.cap + booked.excluded)
 
 
 async def carry_out(stubs: Stubs, paper: papers_pb2.Opening, needed: int) -> Outcome:

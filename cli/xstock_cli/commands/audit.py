@@ -22,7 +22,7 @@ from xstock_cli.options import AsOption, JsonOption, RegistryOption, WorldOption
 from xstock_cli.running import run
 from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
-from xstock_cli.show import share_text
+from xstock_cli.show import limit_text, share_text
 from xstock_runtime.errors import ServiceError
 from xstock_runtime.grpc_errors import remote_error
 from xstock_wire.v1 import audit_pb2, audit_pb2_grpc, papers_pb2
@@ -272,6 +272,7 @@ def _document(proof: papers_pb2.SupplyProof) -> Mapping[str, Any]:
         "exposure": proof.exposure,
         "attestation_sequence": proof.attestation_sequence,
         "cap": proof.cap,
+        "excluded": proof.excluded,
     }
 
 
@@ -287,7 +288,7 @@ def _print_proofs(
         (
             name,
             share_text(proof.exposure),
-            share_text(proof.cap),
+            limit_text(proof.cap, proof.excluded),
             share_text(proof.in_flight),
             str(proof.journal_sequence),
             proof.journal_digest.hex()[:16],

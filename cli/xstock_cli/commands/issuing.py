@@ -26,7 +26,7 @@ from xstock_cli.plain import plain, rfc3339
 from xstock_cli.running import run
 from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
-from xstock_cli.show import share_text
+from xstock_cli.show import limit_text, share_text
 from xstock_cli.transfers import follow_to_the_end, print_transfer
 from xstock_core.amount import AmountHasDust, InvalidAmount, parse_share_decimal
 from xstock_core.refusal import REASONS, Disposition, Reason
@@ -169,7 +169,8 @@ async def _say_the_numbers(hands: Hands, symbol: str, units: int, screen: Screen
     for guard, target in hands.place.need_guards().items():
         books = await hands.bridge.ledger(target, [asset])
         for book in books.assets:
+            limit = limit_text(book.cap, book.excluded)
             screen.note(
                 f"  {guard}: exposure {share_text(book.exposure)} + asked {share_text(units)} > "
-                f"cap {share_text(book.cap)} shares (attestation {book.attestation_sequence})"
+                f"cap {limit} shares (attestation {book.attestation_sequence})"
             )

@@ -12,7 +12,7 @@ from xstock_cli.plain import enum_word, plain
 from xstock_cli.running import run
 from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
-from xstock_cli.show import share_text, state_text, when
+from xstock_cli.show import limit_text, share_text, state_text, when
 from xstock_cli.transfers import follow_to_the_end, print_transfer
 from xstock_core.amount import SHARE_DECIMALS
 from xstock_runtime.clock import SystemClock
@@ -137,7 +137,7 @@ def _supply_row(one: bridge_pb2.AssetSupply, known: list[int], now: int) -> list
         *(on_chain.get(chain, "") for chain in known),
         share_text(one.in_flight),
         share_text(one.exposure),
-        share_text(one.cap) if attested else "unknown",
+        limit_text(one.cap, one.excluded) if attested else "unknown",
         _headroom(one) if attested else "unknown",
         one.halted or _agreement(one.chains),
         when(one.attestation_as_of, now) if attested else "never",
@@ -145,7 +145,7 @@ def _supply_row(one: bridge_pb2.AssetSupply, known: list[int], now: int) -> list
 
 
 def _headroom(one: bridge_pb2.AssetSupply) -> str:
-    left = one.cap - one.exposure
+    left = one.cap + one.excluded - one.exposure
     return share_text(left) if left >= 0 else f"-{share_text(-left)}"
 
 

@@ -75,7 +75,7 @@ async def _open(place: Place, screen: Screen, symbol: str, who: str, seconds: fl
                 raise remote_error(error) from error
             if not told:
                 _show(screen, registry, symbol, found)
-            if found.open or not seconds or found.total > found.cap > 0:
+            if found.open or not seconds or found.total > found.limit > 0:
                 return _end(screen, registry, symbol, found, Outcome(), asked=bool(seconds))
             outcome = Outcome(refusals=_unread(registry, found))
             if not found.unread:
@@ -99,7 +99,7 @@ def _show(screen: Screen, registry: Registry, symbol: str, found: Proposal) -> N
             f"{symbol} on {name}: {share_text(one.shares)} shares at block {one.block_number}, "
             f"{one.residue_units} token units left over"
         )
-    screen.line(f"together {share_text(found.total)}, the cap is {share_text(found.cap)}")
+    screen.line(f"together {share_text(found.total)}, they may come to {share_text(found.limit)}")
 
 
 def _tell(screen: Screen, outcome: Outcome, told: str) -> str:
@@ -120,7 +120,7 @@ def _end(
     asked: bool,
 ) -> Exit:
     opened = found.open or len(outcome.booked) == len(registry.guards)
-    fits = found.total <= found.cap or found.open
+    fits = found.total <= found.limit or found.open
     screen.document(_document(registry, symbol, found, outcome, opened=opened))
     if opened:
         screen.line(f"{symbol} is open")
@@ -139,7 +139,7 @@ def _document(
     return {
         "symbol": symbol,
         "open": opened,
-        "cap": str(found.cap),
+        "cap": str(found.limit),
         "chains": [
             {
                 "chain": registry.chain(Domain(one.chain)).name,

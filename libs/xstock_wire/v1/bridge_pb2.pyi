@@ -683,6 +683,7 @@ class AssetSupply(_message.Message):
     EXPOSURE_DISPLAYED_FIELD_NUMBER: _builtins.int
     MULTIPLIER_FIELD_NUMBER: _builtins.int
     HALTED_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
     asset: _builtins.bytes
     """The asset id."""
     symbol: _builtins.str
@@ -709,6 +710,8 @@ class AssetSupply(_message.Message):
     """The multiplier used for it, decimal string."""
     halted: _builtins.str
     """Why releases of this asset are stopped; empty when they are not."""
+    excluded: _builtins.int
+    """Issuer inventory, in shares: exposure may come to cap + excluded."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___SupplyOnChain]:
         """Per chain."""
@@ -735,10 +738,11 @@ class AssetSupply(_message.Message):
         exposure_displayed: _builtins.str = ...,
         multiplier: _builtins.str = ...,
         halted: _builtins.str = ...,
+        excluded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attestation_as_of", b"attestation_as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "exposure", b"exposure", "exposure_displayed", b"exposure_displayed", "guard_id", b"guard_id", "halted", b"halted", "in_flight", b"in_flight", "multiplier", b"multiplier", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "symbol", b"symbol", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "attestation_as_of", b"attestation_as_of", "attestation_sequence", b"attestation_sequence", "cap", b"cap", "chains", b"chains", "excluded", b"excluded", "exposure", b"exposure", "exposure_displayed", b"exposure_displayed", "guard_id", b"guard_id", "halted", b"halted", "in_flight", b"in_flight", "multiplier", b"multiplier", "open_issuance", b"open_issuance", "orphaned", b"orphaned", "symbol", b"symbol", "unpaid_redemption", b"unpaid_redemption"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -178,6 +178,8 @@ class AssetBooks:
     attestation_as_of: int
     halted: str
     multiplier: int
+    excluded: int = 0
+    """Issuer inventory: exposure may come to `cap + excluded`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.services.cli.gateway import event, transfer
+from xstock_cli.commands.look import _supply_row
 from xstock_cli.demo import DemoFacts
 from xstock_cli.demo_guards import GuardFacts
 from xstock_cli.exits import Exit
 from xstock_cli.plain import plain
 from xstock_cli.screen import Screen
-from xstock_cli.show import describe, duration, share_text, state_name, when
+from xstock_cli.show import describe, duration, limit_text, share_text, state_name, when
 from xstock_cli.transfers import exit_of_transfer
 from xstock_wire.v1 import bridge_pb2
 
@@ -166,3 +167,23 @@ def test_screen__people__get_texts_as_they_are(capfd: pytest.CaptureFixture[str]
     out, _ = capfd.readouterr()
     assert "[red]x[/red] [link=http://evil]y[/link]" in out
     assert "document" not in out
+
+
+@pytest.mark.parametrize(
+    ("excluded", "limit", "headroom"), [(0, "100", "-5"), (7 * 10**8, "100 + 7", "2")]
+)
+def test_supply__with_issuer_inventory__has_room_above_the_cap(
+    excluded: int, limit: str, headroom: str
+) -> None:
+    """What is excluded is shown beside the cap, never hidden in it."""
+    supply = bridge_pb2.AssetSupply(
+        symbol="TSLAx",
+        guard_id="guard-1",
+        exposure=105 * 10**8,
+        cap=100 * 10**8,
+        excluded=excluded,
+        attestation_sequence=1,
+    )
+    row = _supply_row(supply, [], 0)
+    assert row[4:6] == [limit, headroom]
+    assert limit_text(100 * 10**8, excluded) == limit

@@ -260,7 +260,7 @@ async def test_api__supply__by_every_guard_that_answers(api: Serving) -> None:
     chain = ChainBooks(Domain.BNB, 5 * SHARE, None, None, 18, None, 0)
     one = 10**18
     books = AssetBooks(
-        "guard-1", TSLAX, (chain,), 1, 2, 3, 4, 15 * SHARE, 20 * SHARE, 9, 100, "", 2 * one
+        "guard-1", TSLAX, (chain,), 1, 2, 3, 4, 15 * SHARE, 20 * SHARE, 9, 100, "", 2 * one, 7
     )
     api.world.guards.known, api.world.guards.silent = [books], ["guard-2"]
     answer = await api.stub.GetSupply(bridge_pb2.GetSupplyRequest(symbols=["TSLAx"]))
@@ -272,6 +272,7 @@ async def test_api__supply__by_every_guard_that_answers(api: Serving) -> None:
         "2",
     )
     assert [(c.chain, c.shares) for c in supply.chains] == [(2, 5 * SHARE)]
+    assert (supply.cap, supply.excluded) == (20 * SHARE, 7)
     api.world.guards.known = []
     code, details = await failed(api.stub.GetSupply(bridge_pb2.GetSupplyRequest()))
     assert code is grpc.StatusCode.UNAVAILABLE

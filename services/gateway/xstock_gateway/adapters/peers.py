@@ -183,6 +183,7 @@ def _books(guard: str, wire: supply_guard_pb2.AssetLedger) -> AssetBooks:
         unpaid_redemption=wire.unpaid_redemption,
         exposure=wire.exposure,
         cap=wire.cap,
+        excluded=wire.excluded,
         attestation_sequence=wire.attestation_sequence,
         attestation_as_of=wire.attestation_as_of,
         halted=wire.halted,

@@ -150,6 +150,7 @@ class Presenter:
             unpaid_redemption=books.unpaid_redemption,
             exposure=books.exposure,
             cap=books.cap,
+            excluded=books.excluded,
             attestation_sequence=books.attestation_sequence,
             attestation_as_of=timestamp(books.attestation_as_of * 1000) if known else None,
             exposure_displayed=displayed_decimal(books.exposure, books.multiplier) if known else "",
