@@ -11,8 +11,9 @@ from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, TransferId
 from xstock_core.message import TransferMessage
-from xstock_core.refusal import Reason, refuse
+from xstock_core.refusal import GRANTED, Reason, Verdict, refuse
 from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
+from xstock_core.review import Claim, Context
 from xstock_core.signing import Grant
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.lines import permit_line
@@ -126,6 +127,43 @@ async def test_signature__asked_for_again__is_the_same_and_is_written_once() -> 
     await world.clock.advance(5)
     assert await sign_release(world.desk, request) == first
     assert await kept(world, first.digest) == before
+
+
+async def test_batch__refused_as_a_whole_and_each_item_alone_not__is_not_signed() -> None:
+    """SECURITY: the signature is over the batch, so what is said of the batch counts."""
+    world, message = await granted()
+    asked: list[TransferId] = []
+
+    def refuse_once(context: Context, claim: Claim) -> Verdict:
+        del context
+        asked.append(claim.transfer_id)
+        return refuse(Reason.NOT_GRANTED) if len(asked) == 1 else GRANTED
+
+    answer = await sign_release(world.desk, world.request([message]), [refuse_once])
+    assert asked == [id_of(message)] * 2
+    assert not answer.signature
+    assert [(r.transfer_id, r.reason) for r in answer.refusals] == [
+        (id_of(message), Reason.NOT_GRANTED)
+    ]
+
+
+async def test_books__edited_between_the_signature_and_its_check__let_nothing_out() -> None:
+    """SECURITY: the grants of now must cover the very batch that the signature is over."""
+    world, message = await granted()
+    check_terms = world.desk.epochs[Domain.BNB].check_terms
+
+    async def edit(batch: ReleaseBatch) -> None:
+        await check_terms(batch)
+        async with world.store.write() as unit:
+            record = (await unit.claims([id_of(message)]))[id_of(message)]
+            less = replace(message, amount=Shares(message.amount - 1))
+            await unit.save_claims([replace(record, message=less)])
+            assert (await unit.claims([id_of(message)]))[id_of(message)].message == less
+
+    setattr(world.desk.epochs[Domain.BNB], "check_terms", edit)  # noqa: B010 - a method
+    answer = await sign_release(world.desk, world.request([message]))
+    assert not answer.signature
+    assert [one.reason for one in answer.refusals] == [Reason.NOT_GRANTED]
 
 
 REFUSED: dict[str, tuple[Action, str, dict[str, str]]] = {

@@ -77,7 +77,7 @@ async def sign_release(
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
         origin = await settle_origin(desk, unit)
-        known = (epoch, origin, burned, screening)
+        known = (epoch, origin, burned, screening, batch)
         refusals, lines = await _refusals(desk, unit, request, known, policies)
         if refusals:
             return _refused(refusals)
@@ -155,7 +155,7 @@ async def _refusals(
     desk: Desk,
     unit: GuardReads,
     request: SignRequest,
-    known: tuple[int, Origin, BurnTimes, Screening],
+    known: tuple[int, Origin, BurnTimes, Screening, ReleaseBatch],
     policies: Sequence[Policy],
 ) -> tuple[dict[TransferId, Refused], list[str]]:
     """Every item that stands in the way, with its reason; empty when the batch may be signed.
@@ -164,7 +164,8 @@ async def _refusals(
     """
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
-    epoch, origin, burned, screening = known
+    # SECURITY: `batch` is the very one that the signature is over; its grants are those of now.
+    epoch, origin, burned, screening, batch = known
     context = await _context(desk, unit, records, await settle_screening(unit, screening))
     waits_for = ", ".join(desk.missing()) or waits_for_permits(desk, origin, scans)
     standings = await cancel_standings(desk, unit, request, records)
@@ -172,9 +173,9 @@ async def _refusals(
     room = _signing_desk(desk, request, records, burned, scan, standings)
     room = replace(room, grants=_with_senders(room.grants, screening))
     room = replace(room, enabled=not waits_for, epoch=epoch)
-    found = {**_dissent(request, records, scans)}
-    batch = _batch(request, records, burned)
-    if not isinstance(may_sign(context, room, batch, policies), Refused):
+    found = _dissent(request, records, scans)
+    whole = may_sign(context, room, batch, policies)
+    if not isinstance(whole, Refused):
         return found, inventory_lines(context.assets)
     if room.epoch != request.epoch:
         desk.live.epochs.pop(request.destination, None)
@@ -184,7 +185,8 @@ async def _refusals(
         if isinstance(verdict, Refused):
             record, why = records[one.transfer_id], standings.get(one.transfer_id)
             found[one.transfer_id] = _named(one, record, verdict, waits_for, why)
-    return found, []
+    # SECURITY: what is refused as a whole is not signed, though each item alone might be.
+    return found or {one.transfer_id: whole for one in request.items}, []
 
 
 def _named(
@@ -212,8 +214,10 @@ def _with_senders(
 ) -> Mapping[ReleaseItem, Grant]:
     """Grants that say who burned, where there is a list to ask."""
     senders = screening.senders
+    if not senders:
+        return grants
     return {
-        item: replace(grant, sender=senders.get(grant.transfer_id)) if senders else grant
+        item: replace(grant, sender=senders.get(grant.transfer_id))
         for item, grant in grants.items()
     }
 
@@ -223,6 +227,8 @@ def _dissent(
 ) -> dict[TransferId, Refused]:
     """Nothing is signed on the word of a chain whose providers contradict each other."""
     unsure = {chain for chain, scan in scans.items() if scan.dissent_since_ms is not None}
+    if not unsure:
+        return {}
     found = {}
     for one in request.items:
         message = records[one.transfer_id].message
