@@ -10,7 +10,7 @@ ledger says what is, `policy` says what may be signed.
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -54,15 +54,17 @@ class Account:
 
     kind: AccountKind
     chain: Domain | None = None
+    text: str = field(init=False, repr=False, compare=False)
+    """The stable text form, as stored and journaled."""
 
     def __post_init__(self) -> None:
+        place = "" if self.chain is None else f"/{int(self.chain)}"
+        object.__setattr__(self, "text", self.kind.value + place)
         if (self.kind is AccountKind.SUPPLY) != (self.chain is not None):
             raise InvalidId("account", self.text, "exactly SUPPLY accounts name a chain")
 
-    @property
-    def text(self) -> str:
-        """The stable text form, as stored and journaled."""
-        return self.kind.value if self.chain is None else f"{self.kind.value}/{int(self.chain)}"
+    def __hash__(self) -> int:
+        return hash(self.text)
 
 
 IN_FLIGHT: Final = Account(AccountKind.IN_FLIGHT)

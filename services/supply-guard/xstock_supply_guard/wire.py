@@ -31,6 +31,7 @@ from xstock_supply_guard.model import (
     OpeningPaper,
     OpeningRecord,
     OrderPaper,
+    Outcome,
     PermitItem,
     Ruling,
     SignedStatement,
@@ -62,11 +63,16 @@ _DECIMAL_DIGITS_MAX = 60
 T = TypeVar("T")
 
 
+_DECISIONS = {
+    outcome: common_pb2.Decision.Value(f"DECISION_{outcome.value}") for outcome in Outcome
+}
+
+
 def ruling_to_wire(ruling: Ruling) -> common_pb2.Verdict:
     """A verdict for the wire."""
     return common_pb2.Verdict(
         transfer_id=ruling.transfer_id,
-        decision=common_pb2.Decision.Value(f"DECISION_{ruling.outcome.value}"),
+        decision=_DECISIONS[ruling.outcome],
         reason=ruling.reason,
         until=ruling.until,
         detail=dict(ruling.detail),

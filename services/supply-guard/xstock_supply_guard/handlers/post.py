@@ -14,11 +14,9 @@ from xstock_core.ids import AssetId, Domain
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import (
     Account,
-    AccountKind,
     Balances,
     entries_of,
     exposure,
-    movements,
     post_all,
 )
 from xstock_core.observation import (
@@ -439,16 +437,19 @@ def supply_steps(
 ) -> list[SupplyStep]:
     """The ledger's supply after each block that moved it; blocks in rising order."""
     running = dict(before)
-    steps: dict[tuple[Domain, AssetId, int], SupplyStep] = {}
+    steps: dict[tuple[Domain, AssetId, int], tuple[int, int]] = {}
     for one in sorted(posted, key=lambda p: p.at.number if p.at else -1):
-        for account, change in movements((one.entry,)).items():
+        entry = one.entry
+        for place, change in ((entry.debit, -entry.amount), (entry.credit, entry.amount)):
+            if place.chain is None:
+                continue
+            account = entry.asset, place
             running[account] = running.get(account, 0) + change
-            asset, place = account
-            if place.kind is AccountKind.SUPPLY and place.chain and one.at:
-                key = (place.chain, asset, one.at.number)
-                burned = steps[key].burned if key in steps else 0
-                steps[key] = SupplyStep(*key, running[account], burned + max(0, -change))
-    return list(steps.values())
+            if one.at is not None:
+                key = place.chain, entry.asset, one.at.number
+                _, burned = steps.get(key, (0, 0))
+                steps[key] = running[account], burned + max(0, -change)
+    return [SupplyStep(*key, supply, burned) for key, (supply, burned) in steps.items()]
 
 
 async def advance_sequences(unit: GuardUnit, assets: Collection[AssetId]) -> None:
