@@ -225,8 +225,9 @@ async def test_attestation__of_a_multiplier_that_a_chain_has_left__is_held_by_tw
     await shown(world, ASSET, 2 * 10**18, 1, Domain.BNB)
     order, burn = world.order(2, 900 * SHARE), await final_burn(world)
     assert short(await world.review(order, burn)) == [WINDOW, WINDOW]
-    second = await review_transfers(world.desk, [order, burn], WITHOUT_WINDOWS)
-    assert short(second) == [STALE, STALE]
+    unattested = world.order(1, SHARE, asset=OTHER)
+    second = await review_transfers(world.desk, [unattested, order, burn], WITHOUT_WINDOWS)
+    assert short(second) == [(Outcome.HELD, "COLLATERAL_UNKNOWN"), STALE, STALE]
     await world.attest(2000 * SHARE, sequence=2, multiplier=2 * 10**18, epoch=1)
     third = await review_transfers(world.desk, [order, burn], WITHOUT_WINDOWS)
     assert short(third) == [GRANTED, GRANTED]
