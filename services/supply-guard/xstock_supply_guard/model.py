@@ -391,6 +391,8 @@ class BelievedSupply:
     ledger: int
     residue_units: int = 0
     """What an opening left over below 10^-8 share."""
+    owners: frozenset[Address32] = frozenset()
+    """Whose holdings its issuer inventory is: those that the registry named when it was read."""
 
     @property
     def units(self) -> int:

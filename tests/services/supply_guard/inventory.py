@@ -120,6 +120,22 @@ async def grow_old(world: World, seconds: int) -> None:
     await world.clock.advance(at + seconds - world.now)
 
 
+def restarted(world: World, owners: Mapping[Domain, frozenset[Address32]]) -> None:
+    """Another process with another registry: what nobody believed yet is gone."""
+    configure(world, owners)
+    for auditor in world.auditors.values():
+        auditor.pending.clear()
+
+
+async def renamed(store: GuardStore) -> World:
+    """The inventory is read; then registry and custody name somebody else, who holds nothing."""
+    world = await ready(store)
+    others = {ETHEREUM: frozenset({RECIPIENT})}
+    restarted(world, others)
+    await told(world, 3, 50 * SHARE, inventory=accounts(others))
+    return world
+
+
 async def bridged(world: World, *, seen: bool = True) -> TransferMessage:
     """All of the inventory goes from Ethereum to BNB, and only BNB is read after it."""
     tx = world.burn(100 * SHARE)
@@ -284,6 +300,31 @@ class TestUnknown:
         assert (await books(world)).excluded == 100 * SHARE
         await world.clock.advance(1)
         assert (await books(world)).excluded == 0
+
+    async def test_reading__of_owners_named_before_a_restart__excludes_nothing(
+        self, store: GuardStore
+    ) -> None:
+        """Registry and custody name others now; what the former ones held is not theirs."""
+        world = await renamed(store)
+        assert (await books(world)).excluded == 0
+        assert await world.outcome(world.order(2, SHARE)) == ABOVE
+        world.mine()
+        await world.scan()
+        await audited(world)
+        assert (await books(world)).excluded == 0
+        restarted(world, OWNERS)
+        await told(world, 4, 50 * SHARE)
+        assert (await books(world)).excluded == 0
+        await audited(world)
+        assert (await books(world)).excluded == 100 * SHARE
+
+    async def test_reading__whose_owners_are_not_asked__counts_for_those_who_hold_nothing(
+        self, store: GuardStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Defence removed."""
+        monkeypatch.setattr(inventory, "is_of_owners", lambda *_: True)
+        world = await renamed(store)
+        assert await world.outcome(world.order(2, 50 * SHARE)) == GRANTED
 
     async def test_reading__without_any_limit_of_age__excludes_nothing(
         self, store: GuardStore

@@ -631,7 +631,8 @@ _REPLACE_READING = (
     " decimals = excluded.decimals, multiplier = excluded.multiplier,"
     " multiplier_epoch = excluded.multiplier_epoch, paused = excluded.paused,"
     " ledger = excluded.ledger, residue_units = excluded.residue_units,"
-    " issuer_inventory_units = excluded.issuer_inventory_units"
+    " issuer_inventory_units = excluded.issuer_inventory_units,"
+    " inventory_owners = excluded.inventory_owners"
 )
 _REPLACE_BUCKET = (
     "(asset, destination, source) DO UPDATE SET capacity = excluded.capacity,"

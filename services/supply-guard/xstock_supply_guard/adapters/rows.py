@@ -41,6 +41,7 @@ Columns = Mapping[str, tuple[str, Sequence[Any]]]
 DOMAINS = {int(domain): domain for domain in Domain}
 _ITEM_BYTES = 33
 _OWNER_BYTES = 36
+_ADDRESS_BYTES = 32
 MESSAGES_REMEMBERED = 8_192
 CLAIMS_REMEMBERED = 2_048
 """A claim is read before its signature is made and once more with it: some batches at a time."""
@@ -378,6 +379,7 @@ def reading_columns(readings: Sequence[BelievedSupply]) -> Columns:
         "ledger": ("numeric", [one.ledger for one in readings]),
         "residue_units": ("numeric", [one.residue_units for one in readings]),
         "issuer_inventory_units": ("numeric", [one.issuer_inventory_units for one in supplies]),
+        "inventory_owners": ("bytea", [b"".join(sorted(one.owners)) for one in readings]),
     }
 
 
@@ -395,4 +397,9 @@ def reading_of(row: Any) -> BelievedSupply:
         issuer_inventory_units=int(row.issuer_inventory_units),
     )
     at = BlockRef(chain, row.block_number, bytes(row.block_hash), row.block_time)
-    return BelievedSupply(chain, at, supply, int(row.ledger), int(row.residue_units))
+    packed = bytes(row.inventory_owners)
+    owners = frozenset(
+        Address32(packed[begin : begin + _ADDRESS_BYTES])
+        for begin in range(0, len(packed), _ADDRESS_BYTES)
+    )
+    return BelievedSupply(chain, at, supply, int(row.ledger), int(row.residue_units), owners)

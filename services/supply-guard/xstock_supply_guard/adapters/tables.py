@@ -279,6 +279,10 @@ class ReadingRow(GuardTable, table=True):
     ledger: Decimal = _number()
     residue_units: Decimal = _number(80)
     issuer_inventory_units: Decimal = _number(80, added=True)
+    inventory_owners: bytes = Field(
+        sa_column=Column(LargeBinary, nullable=False, server_default=text("''::bytea"))
+    )
+    """The owners that this is of, 32 bytes each: a registry that names others must not use it."""
 
 
 class BucketRow(GuardTable, table=True):

@@ -16,6 +16,7 @@ from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import excess, latch
+from xstock_supply_guard.handlers.inventory import owners_on
 from xstock_supply_guard.handlers.opening import not_open
 from xstock_supply_guard.handlers.standing import note_settled
 from xstock_supply_guard.model import Alarm, BelievedSupply, OpeningRecord, asset_scope, chain_scope
@@ -107,6 +108,7 @@ async def _compare(desk: Desk, auditor: Auditor, reading: SupplyReading) -> Audi
                 one,
                 ledger.get(one.asset, 0) + _before(opened, one.asset, reading.block),
                 _residue(opened, one.asset, auditor.chain),
+                owners_on(desk, one.asset, auditor.chain),
             )
             for one in reading.supplies
         ]

@@ -9,7 +9,7 @@ configured nothing is asked.
 from collections.abc import Mapping, Sequence
 
 from xstock_core.cap import Attestation
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.inventory import InventoryReading, is_fresh, names_agree
 from xstock_core.observation import ReleaseFinal
 from xstock_core.review import AssetView
@@ -44,7 +44,9 @@ async def inventories(
     places: Places = {
         (one.supply.asset, one.chain): one
         for one in known
-        if (one.supply.asset, one.chain) in named and is_fresh(one.block.time, desk.now, longest)
+        if (one.supply.asset, one.chain) in named
+        and is_of_owners(desk, one)
+        and is_fresh(one.block.time, desk.now, longest)
     }
     if not places:
         return {}
@@ -53,6 +55,18 @@ async def inventories(
     for (asset, chain), one in sorted(places.items()):
         found.setdefault(asset, []).append(_reading(one, burned.get((asset, chain), 0)))
     return {asset: tuple(here) for asset, here in found.items()}
+
+
+def owners_on(desk: Desk, asset: AssetId, chain: Domain) -> frozenset[Address32]:
+    """The owners that the registry names there now: the readers look at no others."""
+    config = desk.config.assets.get(asset)
+    return config.issuer_inventory.get(chain, frozenset()) if config else frozenset()
+
+
+def is_of_owners(desk: Desk, reading: BelievedSupply) -> bool:
+    """SECURITY: a reading outlives the registry that it was read with: what other owners held
+    then says nothing of those who are named now."""
+    return reading.owners == owners_on(desk, reading.supply.asset, reading.chain)
 
 
 def excluded(inventory: Inventory, asset: AssetId) -> int:

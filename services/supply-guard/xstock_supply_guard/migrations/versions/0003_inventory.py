@@ -13,6 +13,7 @@ depends_on = None
 
 _COLUMNS = (
     ("reading", "issuer_inventory_units", "numeric(80) NOT NULL DEFAULT 0"),
+    ("reading", "inventory_owners", "bytea NOT NULL DEFAULT ''"),
     ("supply_step", "burned", "numeric(40) NOT NULL DEFAULT 0"),
     ("attestation", "inventory", "bytea NOT NULL DEFAULT ''"),
 )
