@@ -157,8 +157,9 @@ async def test_resume__of_what_does_not_stand__says_where_to_look() -> None:
     assert refused.value.code == "HALT_UNKNOWN"
     said = 'halt_id: "h\'1" is not in force; ListHalts shows those that are'
     assert (refused.value.message, refused.value.metadata) == (said, {"halt_id": "h'1"})
-    with pytest.raises(InvalidMessage, match="reason"):
+    with pytest.raises(InvalidMessage) as refused:
         await resume(world.desk, halt_id="h'1", by="ann", reason="")
+    assert refused.value.metadata == {"field": "reason"}
 
 
 async def test_resume__by_two_with_green_books__ends_that_halt_alone() -> None:
@@ -240,6 +241,17 @@ async def test_books__of_a_guard_that_knows_of_nothing_wrong__are_green() -> Non
     assert await red(world, ASSET) == []
 
 
+async def test_resume__of_one_asset__asks_for_its_own_books_alone() -> None:
+    world = green()
+    await keep(world, reading(world, Domain.BNB, asset=OTHER, units=1))
+    asked: dict[str, Any] = {"chain": None, "reason": "r", "by": "ann"}
+    for asset, cleared in ((ASSET, True), (OTHER, False), (None, False)):
+        made = await halt(world.desk, asset=asset, request_id=f"h-{asset!r}", **asked)
+        for by in ("ann", "bob"):
+            found = await resume(world.desk, halt_id=made.id, by=by, reason="x")
+        assert found[0] is cleared
+
+
 async def test_books__dissent__is_red_for_everybody() -> None:
     world = green()
     async with world.store.write() as unit:
@@ -274,6 +286,15 @@ async def test_books__moved_outside_since_the_last_reading__are_red() -> None:
     await keep(world, reading(world, Domain.BNB, number=5))
     assert await red(world, ASSET) == [text]
     assert await red(world, OTHER) == []
+    assert await red(world) == [text]
+
+
+async def test_books__moved_outside_in_the_first_block__are_red_while_nobody_has_read() -> None:
+    world = green()
+    place = Place(BlockRef(Domain.BNB, 1, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
+    async with world.store.write() as unit:
+        await unit.add_observations([SupplyMoved(ASSET, 1, place)])
+    text = "supply of chain 2 is not read since it moved outside the bridge in 1"
     assert await red(world) == [text]
 
 
