@@ -27,6 +27,7 @@ from tests.services.supply_guard.collateral import (
 )
 from tests.services.supply_guard.people import lines_of
 from tests.services.supply_guard.returns import redeemed
+from tests.services.supply_guard.test_reserves import Scene
 from tests.services.supply_guard.world import (
     ASSET,
     ATTESTOR,
@@ -45,6 +46,7 @@ from xstock_supply_guard.adapters.memory import MemoryGuardStore
 from xstock_supply_guard.handlers import attesting, redemptions
 from xstock_supply_guard.handlers.attesting import Attested, submit_attestation
 from xstock_supply_guard.handlers.cover import SHORT, Covered, cover_step, note_cover
+from xstock_supply_guard.handlers.lines import read_line
 from xstock_supply_guard.handlers.redemptions import CONFLICT, submit_rejection
 from xstock_supply_guard.model import Alarm, RaisedAlarm, RedemptionRecord, RedemptionState
 from xstock_wire.papers import ATTESTATION
@@ -234,6 +236,26 @@ async def test_attestations__two_of_one_sequence__dispute_is_told_with_the_seque
         await hand_in(world, false, ATTESTOR)
     remedy = "this key has signed another paper of this sequence; take the next sequence"
     said(refused.value, "ATTESTATION_INVALID", "sequence", 9, remedy)
+
+
+async def test_feed__that_confirmed_a_paper__is_one_voice_when_the_next_attestor_comes() -> None:
+    """Its words are kept with the first signature; they are not written down once more."""
+    scene = Scene()
+    world, config = scene.world, scene.world.desk.config
+    world.desk.config = replace(
+        config,
+        attestors={**config.attestors, AGENT.key_id: AGENT.public_key},
+        policy=replace(config.policy, attestors_needed=3),
+    )
+    scene.note(scene.body())
+    paper = paper_of(world)
+    first = await hand_in(world, paper, ATTESTOR)
+    assert (first.signatures, first.in_force) == (2, False)
+    second = await hand_in(world, paper, AGENT)
+    assert (second.signatures, second.in_force) == (3, True)
+    signed = [read_line(one) for one in await lines_of(world)]
+    keys = [fields["key"] for verb, fields in signed if verb == "attest-signature"]
+    assert keys == ["custodian-1", "reserves-feed", "agent-1"]
 
 
 # --- cover ----------------------------------------------------------------------------------------
