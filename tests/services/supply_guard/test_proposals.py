@@ -32,6 +32,7 @@ from xstock_supply_guard.model import (
     Executed,
     Limits,
     Outcome,
+    PolicyConfig,
     Posted,
     Proposal,
     ProposalKind,
@@ -92,6 +93,8 @@ async def test_proposal__by_an_operator__is_kept_told_and_journaled_as_it_was_as
         assert await books.proposal(made.id) == made
     detail = "operator-3 proposes ROTATION: looked into it"
     assert await told(world) == [Alarm("PROPOSED", "all", detail, made.id)]
+    async with world.store.read() as books:
+        assert [one.at_ms for one in await books.alarms()] == [now_ms]
     assert await lines_of(world) == [
         f"propose id={made.id} kind=ROTATION subject={DIGEST.hex()} payload=05 by=operator-3"
         f" until={world.now + 86_400} reason=looked%20into%20it"
@@ -376,7 +379,7 @@ async def test_reviewed__says_what_each_decision_let_through_and_of_whom() -> No
 
 @pytest.mark.parametrize("subject", [bytes(ASSET), b""])
 async def test_limits__agreed__are_in_force_and_their_buckets_in_size(subject: bytes) -> None:
-    world = World()
+    world = World(policy=PolicyConfig(bucket=Bucket(80, 2, 80, 0)))
     text = limits_text(SMALL)
     key, other = BucketKey(ASSET, Domain.BNB), BucketKey(OTHER, Domain.BNB)
     async with world.store.write() as unit:

@@ -246,7 +246,7 @@ async def test_settled__is_remembered_once_by_its_paper() -> None:
 
 
 @pytest.mark.parametrize(
-    "why", ["not due", "cancelled", "another value", "no attestation", "older"]
+    "why", ["not due", "cancelled", "another value", "no attestation", "no readings", "older"]
 )
 async def test_settled__what_is_not__is_not_remembered(why: str) -> None:
     world = World()
@@ -256,6 +256,9 @@ async def test_settled__what_is_not__is_not_remembered(why: str) -> None:
         async with world.store.write() as unit:
             await unit.add_corporate_action(action)
             await unit.save_readings(shown(world, TENFOLD))
+    elif why == "no readings":
+        async with world.store.write() as unit:
+            await unit.add_corporate_action(action)
     else:
         extra = [later] if why == "older" else []
         multiplier = OLD if why == "another value" else TENFOLD
