@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.services.supply_guard.people import lines_of
-from tests.services.supply_guard.world import ASSET, HOLDER, OTHER, World
+from tests.services.supply_guard.people import announcement, lines_of
+from tests.services.supply_guard.world import ASSET, HOLDER, OTHER, SHARE, World
 from xstock_chains.ports import (
     AssetSupply,
     CheckResult,
@@ -26,6 +26,7 @@ from xstock_supply_guard.handlers.audit import PENDING_MAX, Audited, Auditor, au
 from xstock_supply_guard.handlers.post import Booked
 from xstock_supply_guard.handlers.rebuild import Replayed, begin_rebuild, replay, replay_chain
 from xstock_supply_guard.handlers.scan import Trouble, scan_step
+from xstock_supply_guard.handlers.standing import submit_corporate_action
 from xstock_supply_guard.handlers.watching import RightsWatch, Watched, tell_moved, watch_step
 from xstock_supply_guard.model import (
     Alarm,
@@ -204,6 +205,15 @@ async def test_look__begins_at_the_cursor_that_was_booked_last() -> None:
     second = await scan_step(world.desk, BNB, reader)  # type: ignore[arg-type]
     assert isinstance(second, Booked)
     assert reader.asked == [(Cursor(BNB), limit), (Cursor(BNB, "5"), limit)]
+
+
+async def test_look__after_a_hold__begins_where_it_would_have() -> None:
+    world = World()
+    await scanned(world, DISSENT)
+    reader = Reader([page(5)])
+    assert isinstance(await scan_step(world.desk, BNB, reader), Booked)  # type: ignore[arg-type]
+    assert [cursor for cursor, _ in reader.asked] == [Cursor(BNB)]
+    assert await since(world) is None
 
 
 async def test_look__a_page_of_another_chain__is_held() -> None:
@@ -406,6 +416,63 @@ async def test_audit__more_than_the_ledger__halts_the_asset_once() -> None:
     assert (below, world.clock.unix_ms()) in await told(world)
 
 
+@pytest.mark.parametrize(("units", "halted"), [(-1, False), (0, False), (1, True)])
+async def test_audit__of_an_open_asset__one_unit_above_halts_and_the_very_figure_does_not(
+    units: int, halted: bool
+) -> None:
+    """INV-16: against the ledger at the very block of the reading."""
+    world = World()
+    await world.funded()
+    chain = Domain.ETHEREUM
+    async with world.store.read() as books:
+        end = (await books.scans())[chain].through
+    assert end is not None
+    reading = SupplyReading(end, (supply(100 * SHARE + units),), ())
+    one = Auditor(chain, (ASSET,), [reading])
+    found = await audited(world, one, Supplies([shown(8)]))
+    assert (found.above, found.below) == ((ASSET,) * (units > 0), (ASSET,) * (units < 0))
+    assert bool(found.halted) is halted
+    assert len(await halts(world)) == halted
+    assert isinstance(world.store, MemoryGuardStore)
+    told_ever = [raised.alarm.code for raised in world.store.alarms]
+    assert ("SUPPLY_BELOW_LEDGER" in told_ever) is (units < 0)
+    early = SupplyReading(replace(end, number=0), (supply(1),), ())
+    found = await audited(world, Auditor(chain, (ASSET,), [early]), Supplies([shown(8)]))
+    assert found.above == (ASSET,)
+
+
+async def test_audit__another_reading_of_the_same_height__leaves_with_the_believed_one() -> None:
+    world = World()
+    await through(world, 6)
+    fork = replace(shown(6), block=replace(block(6), hash=b"\7" * 32))
+    one = auditor(fork, shown(6))
+    await audited(world, one, Supplies([shown(9)]))
+    assert [each.block.number for each in one.pending] == [9]
+
+
+async def test_audit__below_on_two_chains__is_calm_where_it_fits() -> None:
+    world = World()
+    for chain in (BNB, Domain.MANTLE):
+        async with world.store.write() as unit:
+            end = block(5, chain)
+            await unit.save_scan(Scan(chain, Cursor(chain), end, end))
+        low = SupplyReading(block(5, chain), (supply(-1),), ())
+        await audited(world, Auditor(chain, (ASSET,), [low]), Supplies([shown(8)]))
+    assert [alarm.about for alarm, _ in await told(world)] == ["chain/2", "chain/3"]
+    await audited(world, auditor(shown(5)), Supplies([shown(8)]))
+    assert [alarm.about for alarm, _ in await told(world)] == ["chain/3"]
+
+
+async def test_audit__what_it_sees_settled__is_journaled() -> None:
+    world = World()
+    await world.funded()
+    await submit_corporate_action(world.desk, announcement(world, after=0, multiplier=10**18))
+    await through(world, 7)
+    await audited(world, auditor(shown(7)), Supplies([shown(8)]))
+    said = (await lines_of(world))[-1]
+    assert said == f"corporate-action-settled asset={ASSET.hex()} event=split-1 version=1"
+
+
 async def test_audit__less_than_the_ledger__is_told_until_it_fits_again() -> None:
     """INV-16: it endangers nobody."""
     world = World()
@@ -488,6 +555,12 @@ async def test_rights__wrong_alike_at_two__halt_with_what_each_said() -> None:
     )
     assert evidence(world) == [(BNB, "ROLE_OR_CODE_CHANGED", said, now_ms)]
     assert len(await lines_of(world)) == 1
+
+
+async def test_rights__where_one_provider_is_enough__its_word_halts() -> None:
+    world = World()
+    found = await watch_step(world.desk, RightsWatch(BNB, [Admin((STOLEN,))], 1))
+    assert (found.wrong, found.disputed, len(found.halted)) == ((STOLEN,), (), 1)
 
 
 async def test_rights__silence_and_garbage__have_not_answered() -> None:
