@@ -27,7 +27,7 @@ from tests.services.supply_guard.people import lines_of
 from tests.services.supply_guard.world import ASSET, OTHER, SHARE, World
 from xstock_chains.ports import Cursor, Page
 from xstock_core.amount import Shares
-from xstock_core.ids import Address32, AssetId, Domain, orphan_refund_nonce
+from xstock_core.ids import Address32, AssetId, Domain, Nonce, orphan_refund_nonce
 from xstock_core.ledger import (
     entries_of,
     entry_of_issue,
@@ -48,6 +48,7 @@ from xstock_runtime.clock import VirtualClock
 from xstock_runtime.errors import Ambiguous
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.adapters.memory import MemoryGuardStore
+from xstock_supply_guard.handlers.halting import HALTED
 from xstock_supply_guard.handlers.post import (
     DISSENT,
     Booked,
@@ -211,6 +212,9 @@ async def test_page__with_another_to_follow__is_not_caught_up_and_a_role_changes
     assert (seen.new, seen.more) == (1, True)
     assert books.world.desk.live.caught_up == set()
     assert books.world.desk.live.epochs == {ETHEREUM: 1}
+    first = RoleMoved(Role.GUARD_SET, an_address(8), b"\x09" * 32, a_place(BNB, 103))
+    assert (await books.page(BNB, first)).new == 1
+    assert books.world.desk.live.epochs == {ETHEREUM: 1}
 
 
 async def test_page__read_from_a_cursor_that_has_moved__is_refused_by_its_chain() -> None:
@@ -354,6 +358,8 @@ async def test_facts__that_break_a_promise__post_and_halt_what_they_are_about(na
     expected = reason.replace("supply/1", supply(ETHEREUM).text)
     assert await books.halts() == [(expected, asset, chain)]
     assert len(seen.halted) == 1
+    (told,) = await books.alarms(HALTED)
+    assert (told.alarm.detail, told.at_ms) == (expected, books.now_ms)
     assert any(one.startswith(f"halt id={seen.halted[0]}") for one in await lines_of(books.world))
     observed = [one for _, many in pages for one in many]
     assert facts(*observed) == [
@@ -366,6 +372,12 @@ HONEST: dict[str, Pages] = {
     "released before the burn is seen": [(BNB, [RELEASE]), (ETHEREUM, [a_burn(BURN)])],
     "cancelled and refunded": [(ETHEREUM, [a_burn(BURN)]), (BNB, [CANCEL]), (ETHEREUM, [REFUND])],
     "cancelled before the burn is seen": [(BNB, [CANCEL]), (ETHEREUM, [a_burn(BURN)])],
+    "cancelled and never burned": [(BNB, [CANCEL])],
+    "refunded before the burn is seen": [
+        (BNB, [CANCEL]),
+        (ETHEREUM, [REFUND]),
+        (ETHEREUM, [a_burn(BURN)]),
+    ],
     "an orphan returned": [(ETHEREUM, [ORPHAN]), (ETHEREUM, [RETURN])],
 }
 
@@ -382,6 +394,38 @@ async def test_facts__that_belong_together__are_matched_in_any_order(name: str) 
     async with books.store.read() as read:
         assert await read.unmatched() == []
     assert await books.halts() == []
+    for fact in (one for _, observed in HONEST[name] for one in observed):
+        posted = [Posted(entry, fact.place.block) for entry in entries_of(fact)]
+        assert [one for one in posted if one not in books.store.entries] == []
+
+
+async def test_issuance__of_a_nonce_that_is_nobodys__halts_at_once_and_waits_for_no_burn() -> None:
+    """INV-01: custody burns nothing, so there is no chain that could show a burn later."""
+    books = Books()
+    await books.open()
+    nonce = Nonce(b"\x05" * 32)
+    await books.page(ETHEREUM, a_release(an_issue(asset=ASSET), nonce=nonce))
+    reason = (
+        f"INV-01: issuance {nonce.hex()} of {SHARE} on chain 1 has a nonce or recipient that no "
+        "order can have"
+    )
+    assert (reason, ASSET, None) in await books.halts()
+    async with books.store.read() as read:
+        assert await read.unmatched() == []
+
+
+async def test_release__behind_one_of_another_chain_or_a_newer_one__is_asked_about() -> None:
+    """What cannot be asked about now is passed over, and hides nothing behind it."""
+    books = Books()
+    await books.open()
+    elsewhere = a_release(a_message(asset=ASSET, source=Domain.MANTLE), place=a_place(BNB, 98))
+    newer = a_release(a_message(asset=ASSET, counter=2), place=a_place(BNB, 99))
+    await books.page(BNB, elsewhere, newer)
+    books.world.clock.step_wall_clock(-10_000)
+    await books.page(BNB, RELEASE, number=201)
+    await books.page(ETHEREUM, number=8_000, began_ms=books.now_ms + 1)
+    reason = f"INV-01: release {BURN.nonce.hex()} on chain 2 has no burn on chain 1"
+    assert await books.halts() == [(reason, ASSET, None)]
 
 
 async def test_release__without_a_burn__halts_after_a_whole_look_that_began_later() -> None:
@@ -574,6 +618,18 @@ async def test_order__withdrawn_or_expired__gives_back_what_it_held_and_is_voide
     assert await books.halts() == []
 
 
+async def test_order__cancelled_on_a_chain_it_was_not_ordered_for__stands_and_halts() -> None:
+    """INV-07: a cancel that proves nothing is told once, and leaves the order to its expiry."""
+    books = Books()
+    await books.open()
+    record = await books.ordered(ISSUE, OrderState.RESERVED)
+    cancel = a_cancel(ISSUE, destination=BNB, place=a_place(BNB))
+    await books.page(BNB, cancel)
+    assert await books.order() == record
+    reason = f"INV-07: transfer {id_of(ISSUE).hex()}: the release could still land"
+    assert await books.halts() == [(reason, ASSET, None)]
+
+
 async def test_order__at_the_very_second_of_its_expiry__stands() -> None:
     books = Books()
     await books.open()
@@ -620,23 +676,22 @@ async def test_facts__that_carry_an_asset_above_its_cap__are_named_in_the_page()
     """INV-04: others granted it; told at once, no halt, every release of the asset waits."""
     books = Books()
     await books.open(shares=1000 * SHARE)
-    await books.world.attest(1000 * SHARE)
-    at = await books.page(ETHEREUM, number=150)
-    assert at.over_cap == ()
-    seen = await books.page(ETHEREUM, a_release(ISSUE), number=151)
-    assert (seen.over_cap, seen.halted) == ((ASSET,), ())
-    second = an_issue(asset=ASSET, order=2)
-    again = await books.page(ETHEREUM, a_release(second), number=152)
-    assert again.over_cap == ()
+    await books.world.attest(1001 * SHARE)
+    orders = [a_release(an_issue(asset=ASSET, order=number)) for number in (1, 2, 3)]
+    found = [
+        await books.page(ETHEREUM, one, number=150 + number) for number, one in enumerate(orders)
+    ]
+    assert [one.over_cap for one in found] == [(), (ASSET,), ()]
+    assert {one.halted for one in found} == {()}
     over = [one for one in await lines_of(books.world) if one.startswith("over-cap ")]
-    assert over == [f"over-cap asset={ASSET.hex()} exposure={1001 * SHARE}"]
+    assert over == [f"over-cap asset={ASSET.hex()} exposure={1002 * SHARE}"]
     (short,) = await books.alarms("COLLATERAL_SHORT")
     assert short.at_ms == books.now_ms
 
 
 def test_steps__of_supply__are_the_ends_of_blocks_in_rising_order() -> None:
     """What is burned in a block is counted whatever was released in it; a decision has no block."""
-    first, second = BlockRef(ETHEREUM, 5, b"\1" * 32, 5), BlockRef(ETHEREUM, 6, b"\2" * 32, 6)
+    first, second = BlockRef(ETHEREUM, 0, b"\1" * 32, 5), BlockRef(ETHEREUM, 1, b"\2" * 32, 6)
     (burn,) = entries_of(a_burn(replace(BURN, amount=Shares(3))))
     opened = entry_of_opening(ASSET, ETHEREUM, Shares(100))
     added = replace(opened, amount=Shares(7))
@@ -646,7 +701,8 @@ def test_steps__of_supply__are_the_ends_of_blocks_in_rising_order() -> None:
         Posted(added, first),
         Posted(opened, None),
     ]
+    assert supply_steps({}, [Posted(added, first)]) == [SupplyStep(ETHEREUM, ASSET, 0, 7)]
     assert supply_steps({(ASSET, supply(ETHEREUM)): 10}, posted) == [
-        SupplyStep(ETHEREUM, ASSET, 5, 117),
-        SupplyStep(ETHEREUM, ASSET, 6, 121, 3),
+        SupplyStep(ETHEREUM, ASSET, 0, 117),
+        SupplyStep(ETHEREUM, ASSET, 1, 121, 3),
     ]
