@@ -88,8 +88,17 @@ class GuardReads(Protocol):
         """What destinations did with these keys."""
         ...
 
-    async def unmatched(self) -> Sequence[Executed]:
-        """Releases that no known burn, order or refund justifies yet."""
+    async def unmatched(
+        self, source: Domain | None = None, asset: AssetId | None = None
+    ) -> Sequence[Executed]:
+        """Releases that no known burn, order or refund justifies yet: the oldest thousand of this
+        source and asset, where one is given."""
+        ...
+
+    async def unexplained(
+        self, assets: Collection[AssetId]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        """Shares of all such releases, however many, by asset and the chain they came from."""
         ...
 
     async def balances(self, assets: Collection[AssetId]) -> dict[tuple[AssetId, Account], int]:

@@ -20,6 +20,7 @@ from xstock_core.observation import (
     Observation,
     ObservationId,
     OrphanBurn,
+    ReleaseFinal,
     SupplyMoved,
     observation_id,
 )
@@ -193,8 +194,26 @@ class _Unit(PaperMemory, PeopleMemory):
     async def executions(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, Executed]:
         return _pick(self.state.executions, keys)
 
-    async def unmatched(self) -> Sequence[Executed]:
-        return [one for one in self.state.executions.values() if not one.matched]
+    async def unmatched(
+        self, source: Domain | None = None, asset: AssetId | None = None
+    ) -> Sequence[Executed]:
+        return [
+            one
+            for one in self.state.executions.values()
+            if not one.matched
+            and source in (None, one.fact.source)
+            and asset in (None, one.fact.asset)
+        ]
+
+    async def unexplained(
+        self, assets: Collection[AssetId]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        found: dict[tuple[AssetId, Domain], int] = {}
+        for fact in (one.fact for one in await self.unmatched()):
+            if isinstance(fact, ReleaseFinal) and fact.asset in assets:
+                place = fact.asset, fact.source
+                found[place] = found.get(place, 0) + fact.amount
+        return found
 
     async def balances(self, assets: Collection[AssetId]) -> dict[tuple[AssetId, Account], int]:
         return {key: value for key, value in self.state.balances.items() if key[0] in assets}

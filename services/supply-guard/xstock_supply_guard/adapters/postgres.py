@@ -191,9 +191,29 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         where a whole key of each would be three values to send."""
         return [read(row) for row in await self._rows(sql, nonces=[key.nonce for key in keys])]
 
-    async def unmatched(self) -> Sequence[Executed]:
-        sql = "SELECT * FROM execution WHERE NOT matched ORDER BY recorded_ms LIMIT 1000"
-        return [rows.executed_of(row) for row in await self._rows(sql)]
+    async def unmatched(
+        self, source: Domain | None = None, asset: AssetId | None = None
+    ) -> Sequence[Executed]:
+        sql, given = "SELECT * FROM execution WHERE NOT matched", dict[str, Any]()
+        # SECURITY: chosen before it is cut off: a backlog of one chain must hide no other's.
+        if source is not None:
+            sql, given["source"] = f"{sql} AND source = :source", int(source)
+        if asset is not None:
+            sql, given["asset"] = f"{sql} AND asset = :asset", asset
+        found = await self._rows(f"{sql} ORDER BY recorded_ms LIMIT 1000", **given)
+        return [rows.executed_of(row) for row in found]
+
+    async def unexplained(
+        self, assets: Collection[AssetId]
+    ) -> Mapping[tuple[AssetId, Domain], int]:
+        sql = (
+            "SELECT asset, source, sum(amount) AS amount FROM execution WHERE NOT matched"
+            " AND released AND asset = ANY(CAST(:assets AS bytea[])) GROUP BY asset, source"
+        )
+        return {
+            (AssetId(bytes(row.asset)), rows.DOMAINS[row.source]): int(row.amount)
+            for row in await self._rows(sql, assets=list(assets))
+        }
 
     async def balances(self, assets: Collection[AssetId]) -> dict[tuple[AssetId, Account], int]:
         sql = (

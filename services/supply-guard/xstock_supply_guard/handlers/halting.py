@@ -144,9 +144,8 @@ async def reconcile_red(desk: Desk, unit: GuardReads, asset: AssetId | None) -> 
             red.append(f"chain {int(reading.chain)} shows {excess(reading)} units above the ledger")
     red.extend(_unread(desk, await unit.moved_outside(), readings, asset))
     red.extend(_outdated(desk, readings, asset))
-    for executed in await unit.unmatched():
-        if asset in (None, executed.fact.asset):
-            red.append(f"release {executed.fact.nonce.hex()} has no burn")
+    for executed in await unit.unmatched(asset=asset):
+        red.append(f"release {executed.fact.nonce.hex()} has no burn")
     red.extend(f"the database was edited: {what}" for what in await unit.balances_off())
     return red
 

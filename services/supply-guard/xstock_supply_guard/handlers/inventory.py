@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.inventory import InventoryReading, is_fresh, names_agree
-from xstock_core.observation import ReleaseFinal
 from xstock_core.review import AssetView
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.lines import inventory_line
@@ -105,16 +104,10 @@ def _reading(one: BelievedSupply, burned: int) -> InventoryReading:
 
 async def burned_since(books: GuardReads, places: Places) -> Mapping[tuple[AssetId, Domain], int]:
     """Shares that left each place after its reading, booked there or seen to arrive elsewhere."""
-    burned = dict(
-        await books.burned_above({place: one.block.number for place, one in places.items()})
-    )
-    for executed in await books.unmatched():
-        fact = executed.fact
-        place = (fact.asset, fact.source)
-        if isinstance(fact, ReleaseFinal) and place in places:
-            # SECURITY: its burn is unread here, so it lies above what was read there.
-            burned[place] = burned.get(place, 0) + fact.amount
-    return burned
+    burned = await books.burned_above({place: one.block.number for place, one in places.items()})
+    unread = await books.unexplained({asset for asset, _ in places})
+    # SECURITY: the burn of a release is unread here, so it lies above what was read there.
+    return {place: burned.get(place, 0) + unread.get(place, 0) for place in places}
 
 
 def inventory_lines(views: Mapping[AssetId, AssetView]) -> list[str]:

@@ -347,10 +347,8 @@ async def _ask_unmatched(
 ) -> None:
     """A whole look at a source that began after a release was booked must show its burn."""
     policy = desk.config.policy
-    for executed in await unit.unmatched():
-        if executed.fact.source is not page.through.chain or executed.key in draft.matched:
-            continue
-        if executed.recorded_ms >= began_ms:
+    for executed in await unit.unmatched(page.through.chain):
+        if executed.key in draft.matched or executed.recorded_ms >= began_ms:
             continue
         finding = findings.unmatched(
             executed,
