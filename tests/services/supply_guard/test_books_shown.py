@@ -66,6 +66,7 @@ from xstock_supply_guard.handlers.papers import (
 )
 from xstock_supply_guard.handlers.prove import ledger_hash, supply_proof
 from xstock_supply_guard.model import (
+    FIRST_LINK,
     Halt,
     JournalHead,
     JournalLink,
@@ -322,10 +323,10 @@ class Edited:
         return self.balances
 
 
-def chained(count: int) -> list[JournalLink]:
-    """So many links, as they are written."""
-    head, links = JournalHead(0, bytes(32)), []
-    for number in range(count):
+def chained(count: int, head: JournalHead = FIRST_LINK, first: int = 0) -> list[JournalLink]:
+    """So many links after this head, as they are written."""
+    links = []
+    for number in range(first, first + count):
         made = next_link(head, (f"note said={number}",), number)
         link = JournalLink(
             made.sequence, head.digest, made.digest, made.at_ms, (f"note said={number}",)
@@ -355,12 +356,41 @@ async def test_books__as_they_were_written__are_not_off(count: int) -> None:
 async def test_books__one_link_edited__are_off_where_it_stands(
     count: int, changes: dict[str, Any]
 ) -> None:
-    for at in (1, count - 1):
+    for at in (1, count - 1) if count > 100 else range(count):
         links = chained(count)
         links[at] = replace(links[at], **changes)
         found = await books_off(Edited(links, ["balance x"]))  # type: ignore[arg-type]
         first = at + 1
         assert found == ["balance x", f"link {first} of the journal is not what was written"]
+
+
+@pytest.mark.parametrize("how", ["another beginning", "another past", "a gap"])
+async def test_books__links_that_each_are_whole_but_do_not_follow__are_off(how: str) -> None:
+    """Whoever rewrites the journal from somewhere on makes links that fit each other."""
+    links = chained(3)
+    if how == "another beginning":
+        links, first = chained(3, JournalHead(0, b"\1" * 32)), 1
+    elif how == "another past":
+        links, first = [links[0], *chained(3, first=7)[1:]], 2
+    else:
+        links, first = [links[0], *chained(2, JournalHead(5, links[0].digest))], 2
+    found = await books_off(Edited(links))  # type: ignore[arg-type]
+    assert found == [f"link {first} of the journal is not what was written"]
+
+
+async def test_begin__over_edited_books__halts_everything_as_of_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def off(self: object) -> Sequence[str]:
+        return ["balance of x"]
+
+    world = World()
+    async with world.store.read() as books:
+        monkeypatch.setattr(type(books), "entries_off", off)
+    await begin(world.desk)
+    async with world.store.read() as books:
+        (halt,) = await books.halts()
+    assert (halt.reason, halt.at_ms) == ("BOOKS_EDITED: balance of x", world.clock.unix_ms())
 
 
 async def test_books__that_were_edited__halt_everything_once(
@@ -523,6 +553,10 @@ async def test_terms__enough_find_nothing_wrong__or_they_are_unknown_or_never_ri
         )
     with pytest.raises(InvalidMessage, match="never"):
         await quorum(Writer(), Writer(), bad).check_terms(BATCH)
+    with pytest.raises(Transient) as unknown:
+        await quorum(Writer()).check_terms(BATCH)
+    said = "1 of 1 providers confirm the permit's terms, 2 must: "
+    assert unknown.value.message == said
 
 
 # bells
