@@ -156,6 +156,17 @@ async def test_opening__of_less_than_was_burned_since__is_refused_with_what_is_m
     assert await book(world, opening_of(world, 20 * SHARE)) == 20 * SHARE
 
 
+async def test_opening__above_the_cap__names_the_sum_and_the_cap_to_the_last_unit() -> None:
+    """INV-04: an opening is an issuance by another name; what custody covers exactly is opened."""
+    world = await live(50 * SHARE - 1)
+    with pytest.raises(InvalidMessage) as refused:
+        await book(world, opening_of(world))
+    remedy = f"the cap is {50 * SHARE - 1}; {UNCOVERED}"
+    said(refused.value, "OPENING_INVALID", "shares", 50 * SHARE, remedy)
+    await attested(world, paper_of(world, 50 * SHARE, sequence=2))
+    assert await book(world, opening_of(world)) == 50 * SHARE
+
+
 def without_mantle(paper: papers_pb2.Opening) -> None:
     del paper.chains[2]
 

@@ -136,6 +136,16 @@ async def test_sender__listed_since_the_grant__stops_the_signature_alone_of_all_
     assert (ruling.detail["address"], ruling.detail["listed"]) == (HOLDER.hex(), "sanctions")
 
 
+async def test_batch__of_an_order_and_a_transfer__is_screened_though_nobody_burned_for_one() -> (
+    None
+):
+    world, message = await granted()
+    world.desk.screening = ListOf()
+    order = world.order(2, SHARE, destination=Domain.BNB)
+    assert short(await world.review(order)) == [(Outcome.GRANTED, "")]
+    assert (await world.sign(message, order.message)).signature
+
+
 async def test_signature__where_nonces_are_hashes__is_over_the_second_of_the_booked_burn() -> None:
     """Another second is another release: without it one burn could be released twice there."""
     world, _ = await granted()
