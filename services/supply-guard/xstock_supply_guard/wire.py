@@ -141,13 +141,18 @@ def statement_from_wire(
 ) -> SignedStatement:
     """A signed paper's envelope; raises InvalidMessage if it is not of this kind."""
     if wire.kind != kind:
-        raise InvalidMessage(
-            "FIELD_INVALID", f"kind: {wire.kind[:40]!r} is not valid; give {kind!r}"
-        )
-    if len(wire.paper) > _PAPER_BYTES_MAX or len(wire.signature) > _SIGNATURE_BYTES_MAX:
-        raise InvalidMessage("FIELD_INVALID", "paper: too long to be a paper of this bridge")
+        text = f"kind: {wire.kind[:40]!r} is not valid; give {kind!r}"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": "kind"})
+    _check_length("paper", wire.paper, _PAPER_BYTES_MAX)
+    _check_length("signature", wire.signature, _SIGNATURE_BYTES_MAX)
     digest = paper_digest(kind, deployment_id, wire.paper)
     return SignedStatement(kind, wire.paper, digest, wire.key_id, wire.signature)
+
+
+def _check_length(field: str, value: bytes, longest: int) -> None:
+    if len(value) > longest:
+        text = f"{field}: {len(value)} bytes are too many for this bridge; give at most {longest}"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": field})
 
 
 def order_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> OrderPaper:
@@ -238,8 +243,7 @@ def rejection_from_wire(
 
 def opening_from_wire(paper: bytes, deployment_id: str) -> OpeningPaper:
     """The opening in these bytes; raises InvalidMessage."""
-    if len(paper) > _PAPER_BYTES_MAX:
-        raise InvalidMessage("FIELD_INVALID", "paper: too long to be a paper of this bridge")
+    _check_length("paper", paper, _PAPER_BYTES_MAX)
     said = checked("opening", lambda: parsed(papers_pb2.Opening, paper))
     numbers = [one.chain for one in said.chains]
     if numbers != sorted(set(numbers)):
@@ -275,7 +279,8 @@ def opening_statements(
 ) -> tuple[OpeningPaper, list[SignedStatement]]:
     """An opening with its signatures; raises InvalidMessage."""
     if not wires:
-        raise InvalidMessage("FIELD_INVALID", "signatures: none given; M guards must sign")
+        text = "signatures: none given; M guards must sign"
+        raise InvalidMessage("FIELD_INVALID", text, {"field": "signatures"})
     said = [statement_from_wire(one, OPENING, deployment_id) for one in wires]
     return opening_from_wire(said[0].paper, deployment_id), said
 

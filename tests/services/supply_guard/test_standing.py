@@ -88,8 +88,8 @@ async def test_announcement__is_kept_journaled_with_its_paper_and_told(cancelled
     ("changes", "field", "value", "remedy"),
     [
         ({"asset": b"\1" * 32}, "asset", "01" * 32, "this asset is not registered"),
-        ({"version": 0}, "version", 0, "give version and activates_at, both from 1 on"),
-        ({"activates_at": 0}, "version", 1, "give version and activates_at, both from 1 on"),
+        ({"version": 0}, "version", 0, "give a number from 1 on"),
+        ({"activates_at": 0}, "activates_at", 0, "give a number from 1 on"),
         ({"event_id": ""}, "event_id", "", "give 1 to 64 characters, none of them 0"),
         ({"event_id": "x" * 65}, "event_id", "x" * 40, "give 1 to 64 characters, none of them 0"),
     ],

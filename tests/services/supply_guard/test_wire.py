@@ -341,6 +341,7 @@ def test_paper__of_another_kind_or_another_deployment__is_not_taken_for_it(
         read(signed("x" * 41, paper), DEPLOYMENT)
     text = f"kind: {'x' * 40!r} is not valid; give {kind!r}"
     assert (refused.value.code, refused.value.message) == ("FIELD_INVALID", text)
+    assert refused.value.metadata == {"field": "kind"}
     assert read(signed(kind, paper), "another") != meant
 
 
@@ -360,14 +361,18 @@ def test_paper__bytes_that_are_none__are_refused_by_name(
 def test_envelope__at_its_longest__is_read_and_one_byte_more_is_not() -> None:
     longest = common_pb2.SignedPaper(kind="k", paper=b"p" * 4096, signature=b"s" * 128)
     assert wire.statement_from_wire(longest, "k", DEPLOYMENT).paper == longest.paper
-    for name in ("paper", "signature"):
+    for name, longest_bytes in (("paper", 4096), ("signature", 128)):
         over = common_pb2.SignedPaper()
         over.CopyFrom(longest)
         setattr(over, name, getattr(over, name) + b"x")
         with pytest.raises(InvalidMessage) as refused:
             wire.statement_from_wire(over, "k", DEPLOYMENT)
         assert refused.value.code == "FIELD_INVALID"
-        assert refused.value.message == "paper: too long to be a paper of this bridge"
+        assert refused.value.message == (
+            f"{name}: {longest_bytes + 1} bytes are too many for this bridge; "
+            f"give at most {longest_bytes}"
+        )
+        assert refused.value.metadata == {"field": name}
 
 
 def owner(number: int, *, chain: int = 1) -> papers_pb2.InventoryAccount:
@@ -581,13 +586,14 @@ def test_opening__unsigned_too_long_or_of_another_kind__is_refused() -> None:
         "FIELD_INVALID",
         "signatures: none given; M guards must sign",
     )
+    assert refused.value.metadata == {"field": "signatures"}
     with pytest.raises(InvalidMessage, match="give 'opening'"):
         wire.opening_statements([signed("attestation", OPENED)], DEPLOYMENT)
     with pytest.raises(InvalidMessage) as refused:
         wire.opening_from_wire(b"\0" * 4097, DEPLOYMENT)
     assert (refused.value.code, refused.value.message) == (
         "FIELD_INVALID",
-        "paper: too long to be a paper of this bridge",
+        "paper: 4097 bytes are too many for this bridge; give at most 4096",
     )
     with pytest.raises(InvalidMessage, match="no paper of this kind"):
         wire.opening_from_wire(b"\xff" * 4096, DEPLOYMENT)

@@ -48,8 +48,9 @@ async def submit_corporate_action(desk: Desk, action: CorporateAction) -> Corpor
     if not signed_by_issuer(desk, action.statement):
         raise _invalid("signature", action.statement.key_id, "sign with a registered issuer's key")
     check_words("event_id", action.event_id, EVENT_CHARACTERS_MAX)
-    if action.version < 1 or action.activates_at < 1:
-        raise _invalid("version", action.version, "give version and activates_at, both from 1 on")
+    for name, value in (("version", action.version), ("activates_at", action.activates_at)):
+        if value < 1:
+            raise _invalid(name, value, "give a number from 1 on")
     now_ms = desk.clock.unix_ms()
     async with desk.store.write() as unit:
         held = await _held(unit, action)
