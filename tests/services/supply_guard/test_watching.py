@@ -130,6 +130,33 @@ async def test_right__moved_on_a_chain__a_person_is_told_until_a_look_finds_all_
     assert await alarms_of(world) == {}
 
 
+class Slow(Provider):
+    """A node that shows its state; a right moves before its answer is here."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(GOOD)
+        self._world = world
+
+    async def self_test(self) -> SelfTest:
+        """The state of before."""
+        shown = await super().self_test()
+        await self._world.clock.advance(1)
+        self._world.chains[Domain.BNB].mine(4)
+        await self._world.scan(Domain.BNB)
+        return shown
+
+
+async def test_right__moved_while_the_providers_answer__is_not_over_with_that_look() -> None:
+    """What they showed is of before; the next look says whether all is as registered."""
+    world = await funded()
+    call = MoveRoleCall(Role.PAUSER, Address32(b"\x07" * 32), b"\x08" * 32)
+    world.chains[Domain.BNB].call(HOLDER, call)
+    await watch_step(world.desk, watch(Slow(world), Provider(GOOD)))
+    assert "RIGHT_MOVED" in await alarms_of(world)
+    await watch_step(world.desk, watch(Provider(GOOD), Provider(GOOD)))
+    assert await alarms_of(world) == {}
+
+
 async def test_rights__guard_set_as_registered_again__the_alarm_is_over() -> None:
     world = await funded()
     await watch_step(world.desk, watch(Provider(EPOCH), Provider(EPOCH)))

@@ -51,6 +51,7 @@ class RightsWatch:
 
 async def watch_step(desk: Desk, watch: RightsWatch) -> Watched:
     """One look. Raises Fatal FENCED, Transient of the guard's own memory."""
+    began_ms = desk.clock.unix_ms()
     answers = await asyncio.gather(*map(_asked, watch.admins))
     tests = [one for one in answers if one is not None]
     counts: dict[tuple[str, str], list[CheckResult]] = {}
@@ -62,7 +63,7 @@ async def watch_step(desk: Desk, watch: RightsWatch) -> Watched:
     disputed = tuple(same[0] for same in counts.values() if len(same) < watch.needed)
     halted = await _halt(desk, watch, wrong, tests) if wrong or disputed else ()
     if len(tests) >= watch.needed and not wrong and not disputed:
-        await _calm(desk, watch.chain)
+        await _calm(desk, watch.chain, began_ms)
     return Watched(len(tests), wrong, disputed, halted)
 
 
@@ -88,17 +89,21 @@ async def tell_moved(
         await unit.alarm(alarms, now_ms)
 
 
-async def _calm(desk: Desk, chain: Domain) -> None:
+async def _calm(desk: Desk, chain: Domain, began_ms: int) -> None:
+    """End what was told before the look began; it says nothing of what came while it lasted."""
     scope = chain_scope(chain)
     async with desk.store.read() as books:
-        standing = {
-            raised.alarm.code for raised in await books.alarms() if raised.alarm.scope == scope
-        }
-    over = standing & {MOVED, GUARD_SET}
+        over = [
+            raised.alarm
+            for raised in await books.alarms()
+            if raised.alarm.scope == scope
+            and raised.alarm.code in (MOVED, GUARD_SET)
+            and raised.at_ms <= began_ms
+        ]
     if over:
         async with desk.store.write() as unit:
-            for code in sorted(over):
-                await unit.calm(code, [scope])
+            for alarm in over:
+                await unit.calm(alarm.code, [scope], alarm.about)
 
 
 async def _halt(
