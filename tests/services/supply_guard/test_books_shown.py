@@ -21,8 +21,9 @@ from tests.services.supply_guard.world import (
     STRANGER,
     World,
 )
-from xstock_chains.ports import Cursor, Page
+from xstock_chains.ports import AssetSupply, Cursor, Page
 from xstock_core.amount import Shares
+from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, Nonce, custody_bridge, issue_nonce
 from xstock_core.ledger import (
     CUSTODY,
@@ -57,6 +58,7 @@ from xstock_supply_guard.handlers.bookcheck import books_off, check_books
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.checking import QuorumEpoch
 from xstock_supply_guard.handlers.desk import Bell
+from xstock_supply_guard.handlers.lines import attestation_line
 from xstock_supply_guard.handlers.origin import begin, settle_origin, waits_for_permits, why_not_yet
 from xstock_supply_guard.handlers.papers import (
     issuer_address,
@@ -67,12 +69,17 @@ from xstock_supply_guard.handlers.papers import (
 from xstock_supply_guard.handlers.prove import ledger_hash, supply_proof
 from xstock_supply_guard.model import (
     FIRST_LINK,
+    AttestationRecord,
+    BelievedSupply,
     Halt,
     JournalHead,
     JournalLink,
+    Opening,
+    OpeningRecord,
     Origin,
     Posted,
     Scan,
+    SignedStatement,
     next_link,
 )
 from xstock_wire.papers import ISSUE_VOID
@@ -131,6 +138,63 @@ async def test_books__of_an_asset__are_its_accounts_figures_and_its_chains() -> 
     assert (await read_books(world.desk, [AssetId(b"\1" * 32)])).assets == ()
     async with world.store.read() as books:
         assert every.journal == await books.journal_head()
+
+
+INVENTORY_OWNERS = frozenset({RECIPIENT})
+STATED = Attestation(ASSET, 1_000, 8, 10**18, 0, 3, 4, frozenset({(BNB, RECIPIENT)}))
+TAKEN_OVER = OpeningRecord(ASSET, bytes(32), {BNB: Opening(40, 3)})
+
+
+async def stated(world: World) -> BelievedSupply:
+    """Custody states, an opening is booked, and BNB Chain shows issuer inventory of both assets."""
+    config = world.desk.config
+    named = replace(config.assets[ASSET], issuer_inventory={BNB: INVENTORY_OWNERS})
+    policy = replace(config.policy, margin_bps=100, supply_age_seconds_max=600)
+    assets = {**config.assets, ASSET: named}
+    world.desk.config = replace(config, assets=assets, policy=policy)
+    readings = [
+        BelievedSupply(
+            BNB,
+            block(5, time=world.now),
+            AssetSupply(asset, 60, 0, 8, 10**18, 0, False, issuer_inventory_units=units),
+            60,
+            owners=INVENTORY_OWNERS,
+        )
+        for asset, units in ((ASSET, 9), (OTHER, 8))
+    ]
+    statement = SignedStatement("attestation", b"", bytes(32), "custodian-1", b"")
+    async with world.store.write() as unit:
+        await unit.save_readings(readings)
+        await unit.add_opening(TAKEN_OVER)
+        await unit.add_attestation(AttestationRecord(STATED, statement))
+        await unit.journal([attestation_line(STATED, 100, [statement])], world.clock.unix_ms())
+    return readings[0]
+
+
+async def test_books__with_attestation_opening_and_inventory__show_each_of_its_asset() -> None:
+    world = World()
+    reading = await stated(world)
+    one, other = (await read_books(world.desk, [])).assets
+    assert (one.attestation, one.cap, one.excluded, one.opening) == (STATED, 990, 9, TAKEN_OVER)
+    assert [chain.reading for chain in one.chains] == [None, reading, None]
+    figures = (one.in_flight, one.orphaned, one.open_issuance, one.unpaid_redemption)
+    assert figures == (0, 0, 0, 0)
+    assert (other.attestation, other.cap, other.excluded, other.opening) == (None, 0, 0, None)
+
+
+async def test_proof__of_now__shows_readings_and_inventory_and_of_a_moment_none() -> None:
+    world = World()
+    reading = await stated(world)
+    now = await supply_proof(world.desk, ASSET, 0)
+    assert (now.attestation, now.cap) == (STATED, 990)
+    shown = [(one.reading, one.excluded) for one in now.chains]
+    assert shown == [(None, 0), (reading, 9), (None, 0)]
+    then = await supply_proof(world.desk, ASSET, world.clock.unix_ms())
+    assert (then.attestation, then.cap) == (STATED, 990)
+    assert [(one.reading, one.excluded) for one in then.chains] == [(None, 0)] * 3
+    other = await supply_proof(world.desk, OTHER, 0)
+    assert (other.attestation, other.cap, other.in_flight) == (None, 0, 0)
+    assert [one.excluded for one in other.chains] == [0, 0, 0]
 
 
 async def test_books__say_why_this_guard_does_not_sign() -> None:
