@@ -473,6 +473,19 @@ async def test_audit__what_it_sees_settled__is_journaled() -> None:
     assert said == f"corporate-action-settled asset={ASSET.hex()} event=split-1 version=1"
 
 
+async def test_audit__a_reading__says_whose_holdings_its_inventory_is() -> None:
+    world = World()
+    config = world.desk.config
+    named = replace(config.assets[ASSET], issuer_inventory={BNB: frozenset({HOLDER})})
+    world.desk.config = replace(config, assets={**config.assets, ASSET: named})
+    await through(world, 5)
+    ripe = shown(5, supply(), supply(asset=OTHER))
+    await audited(world, auditor(ripe), Supplies([shown(8)]))
+    async with world.store.read() as books:
+        owners = {one.supply.asset: one.owners for one in await books.readings()}
+    assert owners == {ASSET: {HOLDER}, OTHER: frozenset()}
+
+
 async def test_audit__less_than_the_ledger__is_told_until_it_fits_again() -> None:
     """INV-16: it endangers nobody."""
     world = World()
