@@ -100,6 +100,10 @@ class Halt:
     approvals: set[str] = field(default_factory=set)
 
 
+DECIMALS_MAX = 36
+"""Of any token; more would only keep this program busy."""
+
+
 @dataclass
 class Asset:
     """One asset as replayed so far; `cap` None before any attestation.
@@ -210,8 +214,10 @@ class Replay:
             since = burned_after(asset, chain, number)
             if burned < since:
                 raise Wrong(f"inventory on chain {chain} leaves out burns: {burned} of {since}")
-            if shares != max(0, units * 10**8 // 10**decimals - burned):
+            if decimals > DECIMALS_MAX or shares != max(0, units * 10**8 // 10**decimals - burned):
                 raise Wrong(f"inventory {part!r} does not add up")
+            if shares > asset.accounts.get(f"supply/{chain}", 0):
+                raise Wrong(f"inventory {part!r} is more than the books have on chain {chain}")
             total += shares
         if total != _whole(said, "excluded"):
             raise Wrong(f"inventory {said['excluded']} of asset {name} is not the sum of its parts")

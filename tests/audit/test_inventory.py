@@ -104,11 +104,22 @@ def _nobody(line: str) -> str:
     return line.replace(fields["paper"], paper.SerializeToString(deterministic=True).hex())
 
 
+def grown(documents: Documents) -> None:
+    """Ten times the inventory, in parts and sum that fit each other."""
+    for old, new in (
+        ("excluded=10000000000", "excluded=100000000000"),
+        (":18:0:10000000000", "0:18:0:100000000000"),
+    ):
+        change("inventory", old, new)(documents)
+
+
 LIES: dict[str, tuple[Callable[[Documents], None], str]] = {
     "issuance without it": (drop("inventory", 0), "above the cap 5000000000"),
     "a permit without it": (drop("inventory", 2), "above the cap 6100000000"),
     "a part made larger": (change("inventory", ":18:0:10000000000", ":18:0:10000000001"), "add up"),
     "a sum made larger": (change("inventory", "excluded=1", "excluded=2"), "the sum of its parts"),
+    "more than there is on the chain": (grown, "more than the books have on chain 1"),
+    "decimals without end": (change("inventory", ":18:0:", ":999999999999:0:"), "add up"),
     "a burn left out": (
         change("inventory", ":18:1100000000:8900000000", ":18:0:10000000000", 2),
         "leaves out burns: 0 of 1000000000",
