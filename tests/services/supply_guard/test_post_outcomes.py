@@ -23,6 +23,7 @@ from tests.builders import (
     an_orphan,
     id_of,
 )
+from tests.services.supply_guard import inventory
 from tests.services.supply_guard.people import lines_of
 from tests.services.supply_guard.world import ASSET, OTHER, SHARE, World
 from xstock_chains.ports import Cursor, Page
@@ -687,6 +688,16 @@ async def test_facts__that_carry_an_asset_above_its_cap__are_named_in_the_page()
     assert over == [f"over-cap asset={ASSET.hex()} exposure={1002 * SHARE}"]
     (short,) = await books.alarms("COLLATERAL_SHORT")
     assert short.at_ms == books.now_ms
+
+
+async def test_facts__above_the_cap_and_within_the_inventory_on_top__carry_nothing_above() -> None:
+    """INV-04: the limit of those who look at a page is the limit of those who grant."""
+    world = await inventory.ready(MemoryGuardStore(), held=100 * SHARE)
+    for number, amount, over in ((2, 100, ()), (3, 1, (ASSET,))):
+        await world.release([world.order(number, amount * SHARE).message])
+        world.mine()
+        found = [one for one in await world.scan(ETHEREUM) if isinstance(one, Booked)]
+        assert found[0].over_cap == over
 
 
 def test_steps__of_supply__are_the_ends_of_blocks_in_rising_order() -> None:

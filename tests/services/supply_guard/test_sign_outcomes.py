@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.builders import a_burn, a_message
-from tests.services.supply_guard.people import ListOf
+from tests.services.supply_guard import inventory
+from tests.services.supply_guard.people import ListOf, lines_of
 from tests.services.supply_guard.test_review_outcomes import short
 from tests.services.supply_guard.world import (
     ASSET,
@@ -29,6 +30,8 @@ from xstock_core.refusal import GRANTED, Reason, Verdict, refuse
 from xstock_core.release import ReleaseBatch, item_of
 from xstock_core.review import Claim, Context
 from xstock_runtime.hashing import keccak256
+from xstock_supply_guard.adapters.memory import MemoryGuardStore
+from xstock_supply_guard.handlers.lines import read_line
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.model import ClaimRecord, Outcome, Ruling
 from xstock_supply_guard.ports import EpochReader
@@ -144,6 +147,18 @@ async def test_batch__of_an_order_and_a_transfer__is_screened_though_nobody_burn
     order = world.order(2, SHARE, destination=Domain.BNB)
     assert short(await world.review(order)) == [(Outcome.GRANTED, "")]
     assert (await world.sign(message, order.message)).signature
+
+
+async def test_signature__that_stands_on_inventory__is_journaled_with_what_it_counted_on() -> None:
+    """INV-04: above the cap alone, so a reader of the journal must find what lay on top of it."""
+    world = await inventory.ready(MemoryGuardStore())
+    order = world.order(2, 50 * SHARE)
+    assert short(await world.review(order)) == [(Outcome.GRANTED, "")]
+    assert (await world.sign(order.message)).signature
+    counted, permit = (await lines_of(world))[-2:]
+    verb, fields = read_line(counted)
+    assert (verb, permit.split(" ")[0]) == ("inventory", "permit")
+    assert (fields["asset"], fields["excluded"]) == (ASSET.hex(), str(100 * SHARE))
 
 
 async def test_signature__where_nonces_are_hashes__is_over_the_second_of_the_booked_burn() -> None:
