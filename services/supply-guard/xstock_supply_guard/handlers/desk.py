@@ -23,7 +23,6 @@ class Bell:
         self._clock = clock
         self._rung = asyncio.Event()
         self._moved = asyncio.Event()
-        self._passes = 0
 
     def ring(self) -> None:
         """Look at the chain now."""
@@ -36,7 +35,6 @@ class Bell:
 
     def passed(self) -> None:
         """The scanner has finished a look at the chain, whatever it found."""
-        self._passes += 1
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
