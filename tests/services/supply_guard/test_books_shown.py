@@ -1,8 +1,9 @@
 """The books as others see them: figures, proofs, the database's origin, and who may be believed."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -53,11 +54,12 @@ from xstock_core.signing import PERMIT_SECONDS_MAX
 from xstock_runtime.errors import Ambiguous, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard import wire
+from xstock_supply_guard.handlers import prove
 from xstock_supply_guard.handlers.belief import check_page
 from xstock_supply_guard.handlers.bookcheck import books_off, check_books
 from xstock_supply_guard.handlers.books import read_books
 from xstock_supply_guard.handlers.checking import QuorumEpoch
-from xstock_supply_guard.handlers.desk import Bell
+from xstock_supply_guard.handlers.desk import Bell, make_live
 from xstock_supply_guard.handlers.lines import attestation_line
 from xstock_supply_guard.handlers.origin import begin, settle_origin, waits_for_permits, why_not_yet
 from xstock_supply_guard.handlers.papers import (
@@ -252,20 +254,67 @@ async def test_proof__of_now_and_of_a_moment__are_the_ledger_after_a_link() -> N
     assert (same.as_of_ms, same.head, same.exposure) == (now_ms, now.head, 100)
 
 
+@dataclass
+class Busy:
+    """Books to which a link is added between looks; says which ledger was asked for."""
+
+    books: Any
+    heads: list[JournalHead]
+    ledgers: list[tuple[list[AssetId], int]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.books, name)
+
+    async def journal_head(self) -> JournalHead:
+        """Another one at each look, until they are used up."""
+        return self.heads.pop(0) if len(self.heads) > 1 else self.heads[0]
+
+    async def ledger_at(self, assets: list[AssetId], sequence: int) -> Any:
+        """The ledger, noted."""
+        self.ledgers.append((assets, sequence))
+        return await self.books.ledger_at(assets, sequence)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Any]:
+        """Itself, as a store."""
+        yield self
+
+
+@pytest.mark.parametrize(
+    ("links", "sequence", "scanned"), [(1, 1, True), (3, 3, True), (9, 6, False)]
+)
+async def test_proof__of_now_while_links_come__is_of_one_link_and_its_chains(
+    links: int, sequence: int, scanned: bool
+) -> None:
+    """How far chains are booked is told only where no link came between."""
+    world = World()
+    async with world.store.write() as unit:
+        await unit.save_scan(Scan(BNB, Cursor(BNB), block(7)))
+    async with world.store.read() as books:
+        busy = Busy(books, [JournalHead(number + 1, bytes(32)) for number in range(links)])
+    world.desk.store = busy
+    proof = await supply_proof(world.desk, ASSET, 0)
+    assert proof.head == JournalHead(sequence, bytes(32))
+    assert busy.ledgers == [([ASSET], sequence)]
+    assert [one.booked for one in proof.chains] == [None, block(7) if scanned else None, None]
+
+
 async def test_proof__of_a_strange_asset_or_a_time_to_come__is_refused() -> None:
     world = World()
     later = world.clock.unix_ms() + 1
-    for asset, at_ms, field, value, remedy in (
+    for asset, at_ms, name, value, remedy in (
         (AssetId(b"\1" * 32), 0, "asset", repr("01" * 32), "give a registered asset's id"),
         (ASSET, later, "at_ms", later, f"it is still to come; now is {later - 1}, 0 means now"),
     ):
         with pytest.raises(InvalidMessage) as refused:
             await supply_proof(world.desk, asset, at_ms)
         assert refused.value.code == "FIELD_INVALID"
-        assert refused.value.message == f"{field}: {value} is not valid; {remedy}"
+        assert refused.value.message == f"{name}: {value} is not valid; {remedy}"
 
 
-async def test_hash__of_the_ledger__is_of_chain_entries_by_id_and_their_balances() -> None:
+async def test_hash__of_the_ledger__is_of_chain_entries_by_id_and_their_balances(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Two guards that booked the same blocks have the same, whatever they decided themselves."""
     world = World()
     await posted(world)
@@ -290,6 +339,8 @@ async def test_hash__of_the_ledger__is_of_chain_entries_by_id_and_their_balances
     assert (found.digest, found.entries) == (digest.digest(), 5)
     assert found.through == (block(7, BNB), block(7, Domain.MANTLE))
     assert found.head.sequence == 1
+    monkeypatch.setattr(prove, "HASH_PAGE", 2)
+    assert await ledger_hash(world.desk) == found
 
 
 # the database's origin
@@ -648,6 +699,17 @@ async def test_bell__rings_once_and_waiters_go_on_at_the_next_look() -> None:
         wake()
         await asyncio.wait_for(waiting, 1)
     assert world.clock.monotonic() == began + 10
+
+
+async def test_bells__of_every_chain__keep_the_guards_time() -> None:
+    world = World()
+    live = make_live(world.desk.config, world.clock)
+    assert live.bells.keys() == live.rights.keys() == set(CHAINS)
+    for bell in (*live.bells.values(), *live.rights.values()):
+        waiting = asyncio.ensure_future(bell.wait_rung(5))
+        await asyncio.sleep(0)
+        await world.clock.advance(5)
+        await asyncio.wait_for(waiting, 1)
 
 
 # the issuer's papers

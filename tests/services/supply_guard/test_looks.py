@@ -187,9 +187,11 @@ async def test_look__rings_for_those_who_wait__whatever_it_finds() -> None:
     world = World()
     bell = world.desk.live.bells[BNB]
     for said in (page(), DISSENT, Fatal("FINALITY_BROKEN", "x")):
-        passed = bell._passes
+        waiting = asyncio.ensure_future(bell.wait_passed(60))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         await scanned(world, said)
-        assert bell._passes > passed
+        await asyncio.wait_for(waiting, 1)
     with pytest.raises(Transient):
         await scanned(world, Transient("AWAY", "nobody answers"))
     assert await since(world) is not None
