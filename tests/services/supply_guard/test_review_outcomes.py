@@ -28,7 +28,7 @@ from tests.services.supply_guard.world import (
 from xstock_chains.fake.state import AssetRules
 from xstock_core.amount import Shares
 from xstock_core.bucket import Bucket, BucketKey
-from xstock_core.ids import AssetId, Domain, nonce_counter
+from xstock_core.ids import AssetId, Domain, TransferId, nonce_counter
 from xstock_core.invariants import InvariantViolation
 from xstock_core.ledger import entries_of
 from xstock_core.policy import (
@@ -65,6 +65,7 @@ from xstock_supply_guard.model import (
     Ruling,
     Scan,
     SubmittedClaim,
+    UnreadableClaim,
 )
 
 WAITS = (Outcome.HELD, "RATE_LIMITED")
@@ -162,6 +163,17 @@ async def test_claim__refused_early__says_why_and_the_next_one_is_judged() -> No
     ]
     assert rulings[0].detail == {"expires": str(world.now + 3601), "longest": "3600"}
     assert rulings[1].detail == {"order": "only an ISSUE has one; leave it out"}
+
+
+async def test_claim__nobody_can_read__is_answered_by_its_own_id_in_its_own_place() -> None:
+    """A relayer finds its answers by id: an unreadable claim must not cost it the others."""
+    world = await ready()
+    burn, garbled = await final_burn(world), UnreadableClaim(TransferId(b"\x07" * 32), "no message")
+    rulings = await world.review(garbled, burn, garbled)
+    ids = [garbled.transfer_id, id_of(burn.message), garbled.transfer_id]
+    assert [one.transfer_id for one in rulings] == ids
+    assert rulings[0].detail == {"error": "no message"}
+    assert await world.review() == []
 
 
 async def test_guard__that_has_just_started__names_the_chains_it_waits_for() -> None:
