@@ -98,6 +98,9 @@ RULINGS_PER_LINK_MAX = 4096
 """Rulings of one journal link are numbered within this room."""
 
 
+_Claims = Mapping[TransferId, SubmittedClaim]
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What this guard's books say about a page of claims."""
@@ -116,10 +119,9 @@ async def review_transfers(
 ) -> list[Ruling]:
     """A ruling per claim, in the order asked. Raises Fatal FENCED, Transient."""
     readable = [claim for claim in claims if isinstance(claim, SubmittedClaim)]
-    await _wait_for_scans(desk, readable)
     ids = [claim.message.transfer_id(keccak256) for claim in readable]
     by_id = dict(zip(ids, readable, strict=True))
-    rulings = await _rule(desk, by_id, policies) if by_id else {}
+    rulings = await _rule(desk, by_id, await _booked(desk, by_id), policies) if by_id else {}
     following = iter(ids)
     return [
         _ruling(claim.transfer_id, refuse(Reason.CONTENT_MISMATCH, error=claim.error))
@@ -129,36 +131,45 @@ async def review_transfers(
     ]
 
 
-async def _wait_for_scans(desk: Desk, claims: Sequence[SubmittedClaim]) -> None:
-    """Give the scanners a moment to reach burns that are claimed and not booked."""
-    wait = desk.config.review_wait_seconds
-    if wait <= 0:
-        return
-    missing = await _unbooked(desk, claims)
+async def _booked(desk: Desk, by_id: _Claims) -> Mapping[TransferId, BurnFinal]:
+    """The claimed burns that are booked; the scanners get a moment to reach the others.
+
+    A booked burn is final and stays as it is, so it is read before the writer's turn: meanwhile
+    the scanner may write.
+    """
+    wanted = {
+        key: claim
+        for key, claim in by_id.items()
+        if claim.message.source in desk.live.bells and claim.message.kind is not Kind.REFUND
+    }
+    booked: dict[TransferId, BurnFinal] = {}
+    missing = await _unbooked(desk, wanted, booked)
     began = desk.clock.monotonic()
+    wait = desk.config.review_wait_seconds
     while missing and (left := began + wait - desk.clock.monotonic()) > 0:
         for chain in missing:
             desk.live.bells[chain].ring()
         await desk.live.bells[min(missing)].wait_passed(left)
-        missing = await _unbooked(desk, claims)
+        missing = await _unbooked(desk, wanted, booked)
+    return booked
 
 
-async def _unbooked(desk: Desk, claims: Sequence[SubmittedClaim]) -> set[Domain]:
-    """Chains whose scanner has not come to a claimed burn; a forged claim is not waited for."""
-    burns = {
-        claim.message.transfer_id(keccak256): claim
-        for claim in claims
-        if claim.message.source in desk.live.bells and claim.message.kind is not Kind.REFUND
-    }
-    if not burns:
+async def _unbooked(
+    desk: Desk, wanted: _Claims, booked: dict[TransferId, BurnFinal]
+) -> set[Domain]:
+    """Chains whose scanner has not come to a claimed burn; a forged claim is not waited for.
+
+    What is booked by now is added to `booked`.
+    """
+    if not wanted:
         return set()
     async with desk.store.read() as books:
-        known = await books.known_burns(burns.keys())
-        scans = await books.scans() if len(known) < len(burns) else {}
+        booked.update(await books.burns(wanted.keys() - booked.keys()))
+        scans = await books.scans() if len(booked) < len(wanted) else {}
     return {
         claim.message.source
-        for key, claim in burns.items()
-        if key not in known and not _passed(scans.get(claim.message.source), claim)
+        for key, claim in wanted.items()
+        if key not in booked and not _passed(scans.get(claim.message.source), claim)
     }
 
 
@@ -170,7 +181,10 @@ def _passed(scan: Scan | None, claim: SubmittedClaim) -> bool:
 
 
 async def _rule(
-    desk: Desk, by_id: Mapping[TransferId, SubmittedClaim], policies: Sequence[Policy]
+    desk: Desk,
+    by_id: _Claims,
+    booked: Mapping[TransferId, BurnFinal],
+    policies: Sequence[Policy],
 ) -> dict[TransferId, Ruling]:
     now_ms = desk.clock.unix_ms()
     screening = await screen(desk, {key: claim.message for key, claim in by_id.items()})
@@ -185,7 +199,7 @@ async def _rule(
         fresh = {key: claim for key, claim in by_id.items() if key not in rulings}
         if not fresh:
             return rulings
-        known = await _look_up(unit, fresh)
+        known = await _look_up(unit, fresh, booked)
         judged, early = _with_evidence(desk, fresh, known)
         screening = await settle_screening(unit, screening)
         context = await _context(desk, unit, judged, known, screening)
@@ -202,9 +216,12 @@ async def _rule(
     return rulings
 
 
-async def _look_up(unit: GuardReads, fresh: Mapping[TransferId, SubmittedClaim]) -> _Known:
+async def _look_up(
+    unit: GuardReads, fresh: _Claims, booked: Mapping[TransferId, BurnFinal]
+) -> _Known:
     keys = [key_of(claim.message) for claim in fresh.values()]
-    burns = await unit.burns(fresh.keys())
+    late = fresh.keys() - booked.keys()
+    burns = {**booked, **(await unit.burns(late) if late else {})}
     unknown = [k for k, (i, c) in zip(keys, fresh.items(), strict=True) if i not in burns]
     flows = await look_up_flows(unit, {key: claim.message for key, claim in fresh.items()})
     cancelled = [key_of(burn.message) for burn in flows.refunded.values()]
