@@ -12,7 +12,7 @@ from xstock_core.ids import AssetId, Domain, Nonce
 from xstock_core.observation import BlockRef, Place, ReleaseFinal, TxRef
 from xstock_supply_guard.adapters.postgres import PostgresGuardStore
 from xstock_supply_guard.handlers.halting import reconcile_red
-from xstock_supply_guard.model import Executed
+from xstock_supply_guard.model import Executed, Outcome
 
 BACKLOG = 1_001
 
@@ -67,3 +67,14 @@ async def test_release__without_a_burn_behind_a_backlog__halts_its_asset(
     await world.scan(Domain.ETHEREUM)
     (reason,) = await world.halts()
     assert reason.startswith("INV-01")
+
+
+async def test_issuance__of_an_asset_with_a_release_behind_a_backlog__waits(
+    store: PostgresGuardStore,
+) -> None:
+    """INV-16: what is unexplained of it counts as drift, wherever it stands in the line."""
+    world = await behind(store)
+    assert await world.outcome(world.order(2, SHARE)) == (Outcome.GRANTED, "")
+    async with store.write() as unit:
+        await unit.add_executions([unread(BACKLOG + 1, Domain.ETHEREUM, ASSET)])
+    assert (await world.outcome(world.order(3, SHARE)))[0] is Outcome.HELD

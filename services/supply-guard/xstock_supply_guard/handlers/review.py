@@ -410,7 +410,7 @@ async def asset_views(
     """
     attested = await unit.attestations(assets)
     sequences = await unit.reserved_through(list(issuers)) if issuers else {}
-    adrift = {executed.fact.asset for executed in await unit.unmatched()}
+    adrift = {asset for asset, _ in await unit.unexplained(assets)}
     shown = by_asset(seen.readings)
     actions = await unit.corporate_actions(assets)
     settled = await settled_before(desk, unit, actions)
