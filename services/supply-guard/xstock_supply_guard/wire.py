@@ -162,13 +162,20 @@ def order_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> OrderPa
     destination = checked("order.destination", lambda: parse_domain(paper.destination))
     return OrderPaper(
         asset=checked("order.asset", lambda: parse_asset_id(paper.asset)),
-        order_number=checked("order.order_number", lambda: parse_shares(paper.order_number)),
+        order_number=checked("order.order_number", lambda: _counted(paper.order_number)),
         destination=destination,
         recipient=checked("order.recipient", lambda: parse_address(paper.recipient, destination)),
         amount=checked("order.amount", lambda: parse_shares(paper.amount)),
         expires=paper.expires,
         statement=statement,
     )
+
+
+def _counted(value: int) -> int:
+    """A number or a time that has begun; raises InvalidAmount."""
+    if value < 1:
+        raise InvalidAmount("value", value, "give 1 or more")
+    return value
 
 
 def void_from_wire(wire: common_pb2.SignedPaper, deployment_id: str) -> VoidPaper:
@@ -202,8 +209,8 @@ def attestation_from_wire(
         held_decimals=SHARE_DECIMALS,
         multiplier=checked("multiplier", lambda: decimal(paper.multiplier)),
         multiplier_epoch=paper.multiplier_epoch,
-        sequence=checked("sequence", lambda: parse_shares(paper.sequence)),
-        as_of=checked("as_of", lambda: parse_shares(paper.as_of)),
+        sequence=checked("sequence", lambda: _counted(paper.sequence)),
+        as_of=checked("as_of", lambda: _counted(paper.as_of)),
         inventory=checked("inventory", lambda: _inventory_of(paper.inventory)),
     )
     if len(paper.paid) > _PAID_MAX:
