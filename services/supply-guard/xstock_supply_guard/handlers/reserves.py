@@ -9,8 +9,8 @@ after a restart it is asked again before it counts. docs/collateral.md describes
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from datetime import datetime
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from xstock_core.amount import SHARE_DECIMALS
@@ -25,6 +25,8 @@ DIGEST_TAG: Final = b"xstock/reserves/1"
 BODY_BYTES_MAX: Final = 65_536
 _SHARES_MAX: Final = Decimal(2**64 - 1)
 _DIGITS_MAX: Final = 60
+_EXACT: Final = Context(prec=2 * _DIGITS_MAX)
+"""More digits than a text may have: the default of 28 would round a longer one up."""
 
 
 def _invalid(field: str, value: object, remedy: str) -> InvalidMessage:
@@ -66,7 +68,7 @@ def _document(body: bytes) -> dict[str, Any]:
         raise _invalid("body", f"{len(body)} bytes", f"at most {BODY_BYTES_MAX}")
     try:
         found = json.loads(body, parse_float=Decimal, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, InvalidOperation, RecursionError) as error:
         raise _invalid("body", error, "give one JSON object, every field once") from error
     if not isinstance(found, dict):
         raise _invalid("body", type(found).__name__, "give one JSON object")
@@ -91,7 +93,7 @@ def _units(value: object) -> int:
         shares = Decimal("NaN")
     if not shares.is_finite() or not 0 <= shares <= _SHARES_MAX:
         raise _invalid("sharesHeld", value, "give a decimal string, 0 or more")
-    return int(shares.scaleb(SHARE_DECIMALS).to_integral_value(ROUND_FLOOR))
+    return int(shares.scaleb(SHARE_DECIMALS, _EXACT).to_integral_value(ROUND_FLOOR))
 
 
 def _seconds(value: object) -> int:
@@ -104,7 +106,7 @@ def _seconds(value: object) -> int:
         except ValueError as error:
             raise _invalid("timestamp", value, "give Unix seconds or RFC 3339") from error
         if moment.tzinfo is not None:
-            return int(moment.astimezone(UTC).timestamp())
+            return int(moment.timestamp())
     raise _invalid("timestamp", value, "give Unix seconds or RFC 3339 with its zone")
 
 
