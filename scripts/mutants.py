@@ -210,11 +210,21 @@ def tallies(home: Path) -> list[Tally]:
     return [tally for tally in found if tally.killed or tally.survivors or tally.waiting]
 
 
+_DIFFERENCES = """
+import sys
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+def shown(key):
+    try:
+        return get_diff_for_mutant(key)
+    except FileNotFoundError:  # of a module that the last run did not mutate
+        return ""
+sys.stdout.write("\\0".join(map(shown, sys.argv[1:])))
+"""
+
+
 def differences(home: Path, keys: Sequence[str]) -> dict[str, str]:
     """The changed lines of mutants, by name."""
-    script = "import sys; from mutmut.mutation.diff_apply import get_diff_for_mutant as d\n"
-    script += "sys.stdout.write('\\0'.join(d(k) for k in sys.argv[1:]))"
-    command = [sys.executable, "-c", script, *keys]
+    command = [sys.executable, "-c", _DIFFERENCES, *keys]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(
