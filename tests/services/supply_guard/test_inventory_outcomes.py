@@ -260,9 +260,16 @@ class Burns:
     def __init__(self, books: Any, burned: Mapping[Any, int], unread: Mapping[Any, int]) -> None:
         self.books, self.burned, self.unread = books, burned, unread
         self.asked: list[object] = []
+        self.looked: list[object] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.books, name)
+
+    async def readings(self, assets: Any) -> Sequence[BelievedSupply]:
+        """The readings, noted whose."""
+        self.looked.append(assets)
+        found: Sequence[BelievedSupply] = await self.books.readings(assets)
+        return found
 
     async def burned_above(self, places: Mapping[Any, int]) -> Mapping[Any, int]:
         """Burns booked above a block of each place."""
@@ -298,6 +305,7 @@ async def test_burns__after_the_reading__are_taken_off_its_own_place_once_each(
     assert found == {ASSET: (of(world, burned=since),)}
     assert excluded(found, ASSET) == shares
     assert books.asked == [{(ASSET, BNB): 5}, {ASSET}]
+    assert books.looked == []
 
 
 @pytest.mark.parametrize("why", ["nobody is named", "nothing is read", "all of it is old"])
@@ -309,6 +317,7 @@ async def test_burns__where_nothing_could_count__are_not_asked_for(why: str) -> 
         books: Any = Burns(known, {}, {})
         assert await inventories(world.desk, books, {ASSET: record()}) == {}
     assert books.asked == []
+    assert books.looked == ([] if why == "nobody is named" else [{ASSET}])
 
 
 # --- the limit ------------------------------------------------------------------------------------
