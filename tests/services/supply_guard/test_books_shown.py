@@ -701,6 +701,23 @@ async def test_bell__rings_once_and_waiters_go_on_at_the_next_look() -> None:
     assert world.clock.monotonic() == began + 10
 
 
+@pytest.mark.parametrize("rung", [True, False], ids=["by the bell", "by time"])
+async def test_bell__whose_waiting_is_over__leaves_nobody_waiting(rung: bool) -> None:
+    """A guard waits for years: a sleeper or a listener left behind each time would pile up."""
+    world = World()
+    bell = Bell(world.clock)
+    waiting = asyncio.ensure_future(bell.wait_passed(5))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if rung:
+        bell.passed()
+    else:
+        await world.clock.advance(5)
+    await asyncio.wait_for(waiting, 1)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_bells__of_every_chain__keep_the_guards_time() -> None:
     world = World()
     live = make_live(world.desk.config, world.clock)
