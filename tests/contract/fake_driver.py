@@ -185,10 +185,12 @@ class FakeUnderTest:
                 self.chain.mine()
 
         ticking = asyncio.create_task(tick())
-        yield
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
 
     async def adopt(
         self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet
