@@ -15,12 +15,7 @@ from xstock_core.ledger import Balances, exposure
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
-from xstock_supply_guard.handlers.inventory import (
-    inventories,
-    limits_of,
-    names_changed,
-    note_names,
-)
+from xstock_supply_guard.handlers.inventory import limits_now, names_changed, note_names
 from xstock_supply_guard.handlers.lines import line, over_cap_line
 from xstock_supply_guard.model import Alarm, asset_scope
 from xstock_supply_guard.ports import GuardReads, GuardUnit
@@ -48,7 +43,7 @@ async def note_cover(
 ) -> tuple[AssetId, ...]:
     """Mark and tell what has fallen short among `assets`, clear what is covered; the short ones."""
     attested = await unit.attestations(assets)
-    limits = limits_of(desk, attested, await inventories(desk, unit, attested))
+    limits = await limits_now(desk, unit, attested)
     short = shortfalls(await unit.balances(assets), limits)
     marked = await unit.uncovered(attested)
     fallen = {asset: used for asset, used in short.items() if asset not in marked}
@@ -65,8 +60,9 @@ async def note_cover(
 
 
 def _alarm(desk: Desk, asset: AssetId, used: int) -> Alarm:
-    symbol = desk.config.assets[asset].symbol if asset in desk.config.assets else asset.hex()
-    detail = f"{symbol}: exposure {used} is above the cap; its releases wait for custody"
+    detail = (
+        f"{desk.name_of(asset)}: exposure {used} is above the cap; its releases wait for custody"
+    )
     return Alarm(SHORT, asset_scope(asset), detail)
 
 
@@ -95,9 +91,7 @@ async def _look(
     """(what is short or misnamed is not what was told, a shortfall has lasted too long)."""
     attested = await books.attestations(assets)
     balances = await books.balances(list(attested))
-    short = shortfalls(
-        balances, limits_of(desk, attested, await inventories(desk, books, attested))
-    )
+    short = shortfalls(balances, await limits_now(desk, books, attested))
     marked = await books.uncovered(assets)
     changed = short.keys() != marked.keys() or await names_changed(desk, books, attested)
     return changed, bool(_lasting(desk, marked, now_ms))

@@ -92,6 +92,11 @@ class Desk:
         """This guard's clock in Unix seconds."""
         return self.clock.unix_ms() // 1000
 
+    def name_of(self, asset: AssetId) -> str:
+        """What people call an asset: its symbol; of one that is not registered, its id."""
+        config = self.config.assets.get(asset)
+        return config.symbol if config is not None else asset.hex()
+
     def missing(self) -> list[str]:
         """The names of the chains that are not caught up yet; signing waits for them."""
         chains = self.config.chains.items()

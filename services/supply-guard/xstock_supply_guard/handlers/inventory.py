@@ -73,8 +73,13 @@ def excluded(inventory: Inventory, asset: AssetId) -> int:
     return sum(one.shares for one in inventory.get(asset, ()))
 
 
+async def limits_now(desk: Desk, books: GuardReads, attested: Attested) -> Mapping[AssetId, int]:
+    """What the exposure of each attested asset may come to (INV-04), by what these books say."""
+    return limits_of(desk, attested, await inventories(desk, books, attested))
+
+
 def limits_of(desk: Desk, attested: Attested, inventory: Inventory) -> Mapping[AssetId, int]:
-    """What the exposure of each attested asset may come to (INV-04)."""
+    """The same, with this inventory."""
     margin = desk.config.policy.margin_bps
     return {
         asset: record.attestation.limit(margin, excluded(inventory, asset))
@@ -133,11 +138,7 @@ def misnamed(desk: Desk, asset: AssetId, attestation: Attestation) -> list[Domai
 
 async def note_names(unit: GuardUnit, desk: Desk, attested: Attested, at_ms: int) -> None:
     """One alarm for an asset whose owners are named differently; calm when they fit."""
-    wrong = {
-        asset: chains
-        for asset, record in attested.items()
-        if (chains := misnamed(desk, asset, record.attestation))
-    }
+    wrong = _wrong(desk, attested)
     if wrong:
         alarms = [_alarm(desk, asset, chains) for asset, chains in sorted(wrong.items())]
         await unit.alarm(alarms, at_ms)
@@ -148,23 +149,24 @@ async def note_names(unit: GuardUnit, desk: Desk, attested: Attested, at_ms: int
 
 async def names_changed(desk: Desk, books: GuardReads, attested: Attested) -> bool:
     """Whether some alarm about the owners is missing, or stands without a reason."""
-    wrong = {
-        asset_scope(asset)
-        for asset, record in attested.items()
-        if misnamed(desk, asset, record.attestation)
-    }
+    wrong = {asset_scope(asset) for asset in _wrong(desk, attested)}
     told = {one.alarm.scope for one in await books.alarms() if one.alarm.code == NOT_ATTESTED}
     return wrong != told & {asset_scope(asset) for asset in attested}
 
 
+def _wrong(desk: Desk, attested: Attested) -> Mapping[AssetId, list[Domain]]:
+    """The assets that are misnamed, with where."""
+    found = {one: misnamed(desk, one, record.attestation) for one, record in attested.items()}
+    return {asset: chains for asset, chains in found.items() if chains}
+
+
 def _alarm(desk: Desk, asset: AssetId, chains: Sequence[Domain]) -> Alarm:
-    symbol = desk.config.assets[asset].symbol if asset in desk.config.assets else asset.hex()
     names = ", ".join(
         desk.config.chains[chain].name if chain in desk.config.chains else str(int(chain))
         for chain in chains
     )
     detail = (
-        f"{symbol}: registry and attestation name other owners of issuer inventory on {names};"
-        " nothing of it is excluded there"
+        f"{desk.name_of(asset)}: registry and attestation name other owners of issuer inventory on"
+        f" {names}; nothing of it is excluded there"
     )
     return Alarm(NOT_ATTESTED, asset_scope(asset), detail)

@@ -24,7 +24,7 @@ from xstock_core.ledger import (
 )
 from xstock_runtime.errors import Transient, invalid_field
 from xstock_supply_guard.handlers.desk import Desk
-from xstock_supply_guard.handlers.inventory import inventories, limits_of
+from xstock_supply_guard.handlers.inventory import limits_now
 from xstock_supply_guard.handlers.lines import line
 from xstock_supply_guard.model import (
     BelievedSupply,
@@ -138,8 +138,7 @@ async def _check_state(desk: Desk, books: GuardReads, paper: OpeningPaper) -> No
         raise _not_yet(f"the attestation is {age} s old; {UNCOVERED}")
     # Before it the exposure is what was paid out already, below zero.
     total = sum(one.shares for one in paper.chains.values()) + exposure(balances, asset)
-    attested = {asset: record}
-    limit = limits_of(desk, attested, await inventories(desk, books, attested))[asset]
+    limit = (await limits_now(desk, books, {asset: record}))[asset]
     # SECURITY: INV-04, an opening is an issuance by another name.
     if total > limit:
         raise _invalid("shares", total, f"the cap is {limit}; {UNCOVERED}")

@@ -46,7 +46,7 @@ from xstock_supply_guard.handlers.cover import note_cover
 from xstock_supply_guard.handlers.desk import Desk
 from xstock_supply_guard.handlers.findings import Finding
 from xstock_supply_guard.handlers.halting import latch
-from xstock_supply_guard.handlers.inventory import inventories, limits_of
+from xstock_supply_guard.handlers.inventory import limits_now
 from xstock_supply_guard.handlers.limits import flow_back
 from xstock_supply_guard.handlers.lines import line, order_line
 from xstock_supply_guard.handlers.opening import not_open
@@ -422,7 +422,7 @@ async def _carried_above(
     if not grown:
         return ()
     attested = await unit.attestations(grown)
-    limits = limits_of(desk, attested, await inventories(desk, unit, attested))
+    limits = await limits_now(desk, unit, attested)
     return tuple(
         asset
         for asset, limit in sorted(limits.items())
