@@ -169,27 +169,30 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
 
     async def burns_of(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, BurnFinal]:
         sql = "SELECT * FROM burn WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = {key_of(one.message): one for one in await self._named(sql, keys, rows.burn_of)}
-        return {key: found[key] for key in keys if key in found}
+        return await self._keyed(sql, keys, rows.burn_of, lambda one: key_of(one.message))
 
     async def burns_refunded_by(
         self, keys: Collection[ExecutionKey]
     ) -> Mapping[ExecutionKey, BurnFinal]:
         sql = "SELECT * FROM burn WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = {refund_key(one): one for one in await self._named(sql, keys, rows.burn_of)}
-        return {key: found[key] for key in keys if key in found}
+        return await self._keyed(sql, keys, rows.burn_of, refund_key)
 
     async def executions(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, Executed]:
         sql = "SELECT * FROM execution WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = {one.key: one for one in await self._named(sql, keys, rows.executed_of)}
-        return {key: found[key] for key in keys if key in found}
+        return await self._keyed(sql, keys, rows.executed_of, lambda one: one.key)
 
-    async def _named(
-        self, sql: str, keys: Collection[ExecutionKey], read: Callable[[Any], T]
-    ) -> list[T]:
-        """What stands under the nonces of these keys, of any lane: a handful more than asked for,
-        where a whole key of each would be three values to send."""
-        return [read(row) for row in await self._rows(sql, nonces=[key.nonce for key in keys])]
+    async def _keyed(
+        self,
+        sql: str,
+        keys: Collection[ExecutionKey],
+        read: Callable[[Any], T],
+        name: Callable[[T], ExecutionKey],
+    ) -> dict[ExecutionKey, T]:
+        """What stands under these keys. The database is asked for the nonces, of any lane: a
+        handful more rows, where a whole key of each would be three values to send."""
+        named = await self._rows(sql, nonces=[key.nonce for key in keys])
+        found = {name(one): one for one in map(read, named)}
+        return {key: found[key] for key in keys if key in found}
 
     async def unmatched(
         self, source: Domain | None = None, asset: AssetId | None = None
