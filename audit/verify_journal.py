@@ -315,9 +315,12 @@ def parse_line(line: str) -> tuple[str, Fields]:
 
 
 def _whole(fields: Fields, name: str) -> int:
-    text = fields.get(name, "")
+    return _number(fields.get(name, ""), f"{name}=")
+
+
+def _number(text: str, label: str = "") -> int:
     if not text.isascii() or not text.isdecimal():
-        raise Wrong(f"{name}={text!r} is no whole number")
+        raise Wrong(f"{label}{text!r} is no whole number")
     return int(text)
 
 
@@ -325,12 +328,6 @@ def burned_after(asset: Asset, chain: str, number: int) -> int:
     """What the journal knows to be burned on a chain in blocks above this one."""
     later = takewhile(lambda one: one[0] >= number, reversed(asset.burned.get(chain, [])))
     return sum(gone for _, gone in later)
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise Wrong(f"{text!r} is no whole number")
-    return int(text)
 
 
 def inventory_chains(attestation: Fields) -> set[str]:
