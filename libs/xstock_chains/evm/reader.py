@@ -19,7 +19,6 @@ from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.heads import FinalChain, Header, block_call, parse_header
 from xstock_chains.evm.logs import LogFilter, in_order, merge_logs, parse_logs
 from xstock_chains.evm.rpc import Call, Rpc, RpcFault, data_of, quantity
-from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -55,7 +54,6 @@ _MULTIPLIER: Final = selector("getCurrentMultiplier()")
 _MULTIPLIER_NONCE: Final = selector("multiplierNonce()")
 _IS_PAUSED: Final = selector("isPaused()")
 _INVENTORY_OF: Final = selector("inventoryOf(bytes32)")
-_ONE: Final = 10**18
 
 
 class EvmReader:
@@ -336,8 +334,6 @@ class EvmReader:
             return None
 
     def _supply(self, token: TokenContract, answers: Sequence[Any]) -> AssetSupply:
-        """The token shows its supply in displayed units only: shares are the least number that
-        displays so, which is below the truth by less than 10^18 / multiplier units."""
         for answer in (*answers[:4], *answers[5:]):
             if isinstance(answer, RpcFault):
                 raise self._rpc.refused(f"eth_call for {token.symbol}", answer)
@@ -346,22 +342,11 @@ class EvmReader:
         (paused,) = words(data_of(answers[2], "isPaused"), 1, "isPaused")
         (inventory,) = words(data_of(answers[3], "inventoryOf"), 1, "inventoryOf")
         held = [words(data_of(one, "sharesOf"), 1, "sharesOf")[0] for one in answers[5:]]
-        if multiplier == 0:
-            text = f"{token.symbol} has multiplier 0; no shares can be derived"
-            raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": token.symbol})
-        shares_max = -(-(displayed + 1) * _ONE // multiplier)
         epoch = 0
         if not isinstance(answers[4], RpcFault):
             (epoch,) = words(data_of(answers[4], "multiplierNonce"), 1, "multiplierNonce")
-        return AssetSupply(
-            asset=token.asset,
-            token_units=-(-displayed * _ONE // multiplier),
-            bridge_inventory_units=inventory,
-            decimals=token.decimals,
-            multiplier=multiplier,
-            multiplier_epoch=epoch,
-            paused=bool(paused),
-            issuer_inventory_units=held_together(token.symbol, held, shares_max),
+        return token.supply(
+            displayed, multiplier, inventory, held, paused=bool(paused), epoch=epoch
         )
 
 

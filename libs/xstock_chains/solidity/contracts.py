@@ -4,14 +4,18 @@ Nothing on the hot path parses text. Looking something up that is not registered
 unregistered contract is never an error, it is a stranger.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from xstock_chains.inventory import held_together
+from xstock_chains.ports import AssetSupply
 from xstock_chains.registry import ChainEntry, Registry
 from xstock_chains.solidity.abi import address_word, selector
 from xstock_chains.solidity.account import to_wire
+from xstock_core.amount import MULTIPLIER_ONE
 from xstock_core.ids import Address32, AssetId, Domain
+from xstock_runtime.errors import InvalidMessage
 
 TOKEN_UNITS_PER_SHARE_UNIT: Final = 10**10
 """Token shares have 18 decimals, message shares 8."""
@@ -40,6 +44,37 @@ class TokenContract:
     minimum: int
     issuer_inventory: tuple[bytes, ...] = ()
     """Owners whose shares are the issuer's unsold stock."""
+
+    def supply(
+        self,
+        displayed: int,
+        multiplier: int,
+        bridge_inventory: int,
+        held: Sequence[int],
+        *,
+        paused: bool,
+        epoch: int,
+    ) -> AssetSupply:
+        """A reading of this token, of which `held` are the answers to `inventory_questions`.
+
+        The token shows its supply in displayed units only: shares are the least number that
+        displays so, which is below the truth by less than 10^18 / multiplier units. Raises
+        InvalidMessage MULTIPLIER_ZERO, INVENTORY_IMPOSSIBLE.
+        """
+        if multiplier == 0:
+            text = f"{self.symbol} has multiplier 0; no shares can be derived"
+            raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": self.symbol})
+        shares_max = _shares_at_least(displayed + 1, multiplier)
+        return AssetSupply(
+            asset=self.asset,
+            token_units=_shares_at_least(displayed, multiplier),
+            bridge_inventory_units=bridge_inventory,
+            decimals=self.decimals,
+            multiplier=multiplier,
+            multiplier_epoch=epoch,
+            paused=paused,
+            issuer_inventory_units=held_together(self.symbol, held, shares_max),
+        )
 
     def inventory_questions(self) -> tuple[bytes, ...]:
         """Call data for the token, one for each owner of issuer inventory: a word of shares."""
@@ -85,6 +120,11 @@ def resolve_bridges(entry: ChainEntry, parse: Callable[[str], bytes]) -> tuple[B
         )
         for bridge in entry.bridges
     )
+
+
+def _shares_at_least(displayed: int, multiplier: int) -> int:
+    """The least number of share units that displays as this many units."""
+    return -(-displayed * MULTIPLIER_ONE // multiplier)
 
 
 def resolve_tokens(

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from xstock_chains.inventory import held_together
 from xstock_chains.ports import (
     AssetSupply,
     Cursor,
@@ -56,7 +55,6 @@ _SPAN_AT_START: Final = 8
 _STEADY_TRIES: Final = 5
 _READINGS_MAX: Final = 64
 _UNMOVED_BLOCKS_MAX: Final = 40
-_ONE: Final = 10**18
 _TOTAL_SUPPLY: Final = selector("totalSupply()")
 _MULTIPLIER: Final = selector("getCurrentMultiplier()")
 _MULTIPLIER_NONCE: Final = selector("multiplierNonce()")
@@ -335,25 +333,13 @@ class TronReader:
     def _supply(
         self, token: TokenContract, answers: Sequence[CallOutcome | CallFault]
     ) -> AssetSupply:
-        """Shares are the least number that displays as the token's supply (see the EVM's)."""
         displayed, multiplier, paused, inventory, *held = (
             words(data_or_raise(self._rpc, f"a read of {token.symbol}", answer), 1, token.symbol)[0]
             for answer in (*answers[:4], *answers[5:])
         )
-        if multiplier == 0:
-            text = f"{token.symbol} has multiplier 0; no shares can be derived"
-            raise InvalidMessage("MULTIPLIER_ZERO", text, {"asset": token.symbol})
-        return AssetSupply(
-            asset=token.asset,
-            token_units=-(-displayed * _ONE // multiplier),
-            bridge_inventory_units=inventory,
-            decimals=token.decimals,
-            multiplier=multiplier,
-            multiplier_epoch=first_word(answers[4]) or 0,
-            paused=bool(paused),
-            issuer_inventory_units=held_together(
-                token.symbol, held, -(-(displayed + 1) * _ONE // multiplier)
-            ),
+        epoch = first_word(answers[4]) or 0
+        return token.supply(
+            displayed, multiplier, inventory, held, paused=bool(paused), epoch=epoch
         )
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests.chains.evm.liars import Change, LyingRpc, no_topic
 from tests.chains.evm.world import ELSEWHERE, HOLDER, RECIPIENT, SHARE, SPY, TSLA, World
-from xstock_chains.evm import reader as reader_module
 from xstock_chains.evm.chain import EvmChain
 from xstock_chains.evm.reader import EvmReader
 from xstock_chains.evm.rpc import RpcFault
 from xstock_chains.evm.signer import LocalSigner
 from xstock_chains.ports import Cursor
 from xstock_chains.quorum import Dissent, Quorum
+from xstock_chains.solidity import contracts
 from xstock_chains.solidity.abi import hex_of, selector
 from xstock_chains.solidity.events import BURNED
 from xstock_core.ids import Domain
@@ -179,7 +179,7 @@ async def test_inventory__node_tells_a_possible_lie__providers_dissent(
     readers = [EvmReader(chain, world.connect()) for _ in range(2)]
     with pytest.raises(Dissent, match="supply at block"):
         await Quorum([*readers, EvmReader(chain, node)], 2).read_supply([TSLA])
-    monkeypatch.setattr(reader_module, "held_together", lambda _, held, __: sum(held))
+    monkeypatch.setattr(contracts, "held_together", lambda _, held, __: sum(held))
     node.changes = [_sharesof_says(HOLDER.identity, "0x" + "ff" * 32)]
     (supply,) = (await EvmReader(chain, node).read_supply([TSLA])).supplies
     assert supply.issuer_inventory_units == 2**256 - 1

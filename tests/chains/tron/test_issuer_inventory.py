@@ -11,9 +11,9 @@ import pytest
 from tests.chains.tron.liars import Change, LyingRpc
 from tests.chains.tron.world import HOLDER, RECIPIENT, SHARE, SPY, TSLA, World
 from xstock_chains.quorum import Dissent, Quorum
+from xstock_chains.solidity import contracts
 from xstock_chains.solidity.abi import selector
 from xstock_chains.solidity.account import to_wire
-from xstock_chains.tron import reader as reader_module
 from xstock_chains.tron.chain import TronChain
 from xstock_chains.tron.reader import TronReader
 from xstock_chains.tron.signer import TronSigner
@@ -97,7 +97,7 @@ async def test_inventory__server_tells_a_possible_lie__providers_dissent(
     with pytest.raises(Dissent, match="supply at block"):
         await Quorum([*honest, liar], 2).read_supply([TSLA])
     await liar.aclose()
-    monkeypatch.setattr(reader_module, "held_together", lambda _, held, __: sum(held))
+    monkeypatch.setattr(contracts, "held_together", lambda _, held, __: sum(held))
     endless = shares_are(HOLDER, shows(2**256 - 1))
     credulous = TronReader(chain, LyingRpc(world.node.url, endless))
     (supply,) = (await credulous.read_supply([TSLA])).supplies
