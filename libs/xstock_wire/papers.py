@@ -1,7 +1,8 @@
 """Signing papers with a key on this machine: attestations, orders, rejections, openings.
 
 For the command line, for local chains and for tests. Who checks a paper is the guard, with code
-of its own (`xstock_supply_guard.adapters.signatures`): signer and verifier share only the digest.
+of its own (`xstock_supply_guard.adapters.signatures`): signer and verifier share only the kinds'
+names and the digest.
 """
 
 from dataclasses import dataclass, field

@@ -41,6 +41,14 @@ from xstock_supply_guard.model import (
     VoidPaper,
 )
 from xstock_wire.codec import block_to_wire, paper_digest
+from xstock_wire.papers import (
+    ATTESTATION,
+    CANCEL_REQUEST,
+    ISSUE_ORDER,
+    ISSUE_VOID,
+    OPENING,
+    REDEMPTION_REJECTION,
+)
 from xstock_wire.v1 import (
     common_pb2,
     operator_pb2,
@@ -49,12 +57,6 @@ from xstock_wire.v1 import (
     supply_guard_pb2,
 )
 
-ATTESTATION = "attestation"
-ISSUE_ORDER = "issue-order"
-ISSUE_VOID = "issue-void"
-CANCEL_REQUEST = "cancel-request"
-REDEMPTION_REJECTION = "redemption-rejection"
-OPENING = "opening"
 _PAID_MAX = 100
 _INVENTORY_MAX = 96
 _PAPER_BYTES_MAX = 4096

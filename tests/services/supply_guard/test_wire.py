@@ -36,6 +36,13 @@ from xstock_supply_guard.model import (
     VoidPaper,
 )
 from xstock_wire.codec import paper_digest
+from xstock_wire.papers import (
+    ATTESTATION,
+    CANCEL_REQUEST,
+    ISSUE_ORDER,
+    ISSUE_VOID,
+    REDEMPTION_REJECTION,
+)
 from xstock_wire.v1 import (
     common_pb2,
     operator_pb2,
@@ -289,25 +296,25 @@ def test_books__figures_below_zero__show_as_zero_and_the_others_stay() -> None:
 READ: list[tuple[Callable[[common_pb2.SignedPaper, str], Any], str, Any, Any]] = [
     (
         wire.order_from_wire,
-        wire.ISSUE_ORDER,
+        ISSUE_ORDER,
         ORDER,
-        OrderPaper(ASSET, 7, Domain.BNB, RECIPIENT, 9, 10, statement(wire.ISSUE_ORDER, ORDER)),
+        OrderPaper(ASSET, 7, Domain.BNB, RECIPIENT, 9, 10, statement(ISSUE_ORDER, ORDER)),
     ),
     (
         wire.void_from_wire,
-        wire.ISSUE_VOID,
+        ISSUE_VOID,
         VOID,
         VoidPaper(ASSET, 7, statement("issue-void", VOID)),
     ),
     (
         wire.cancel_from_wire,
-        wire.CANCEL_REQUEST,
+        CANCEL_REQUEST,
         CANCEL,
         CancelPaper(ID, 88, statement("cancel-request", CANCEL)),
     ),
     (
         wire.attestation_from_wire,
-        wire.ATTESTATION,
+        ATTESTATION,
         ATTESTED,
         (
             Attestation(ASSET, 1, 8, 4, 5, 3, 2, OWNERS),
@@ -317,7 +324,7 @@ READ: list[tuple[Callable[[common_pb2.SignedPaper, str], Any], str, Any, Any]] =
     ),
     (
         wire.rejection_from_wire,
-        wire.REDEMPTION_REJECTION,
+        REDEMPTION_REJECTION,
         REJECTED,
         (ID, "account closed", statement("redemption-rejection", REJECTED)),
     ),

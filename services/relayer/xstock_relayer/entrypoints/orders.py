@@ -14,14 +14,14 @@ from xstock_core.ids import (
     parse_transfer_id,
 )
 from xstock_relayer.handlers.issuing import IssueOrderPaper
-from xstock_relayer.handlers.returning import CANCEL_REQUEST, CancelPaper
+from xstock_relayer.handlers.returning import CancelPaper
 from xstock_relayer.model import SignedOrder
 from xstock_runtime.errors import invalid_field
+from xstock_wire.papers import CANCEL_REQUEST, ISSUE_ORDER
 from xstock_wire.v1 import common_pb2, papers_pb2
 
 _invalid = partial(invalid_field, "FIELD_INVALID")
 
-ISSUE_ORDER = "issue-order"
 _PAPER_BYTES_MAX = 4096
 
 

@@ -23,7 +23,6 @@ from xstock_relayer.handlers.cancelling import Cancellations
 from xstock_relayer.handlers.desk import Desk, News, authorized
 from xstock_relayer.handlers.forming import Choice, choose, form, granted_by
 from xstock_relayer.handlers.queues import DueQueue, backoff_ms
-from xstock_relayer.handlers.returning import CANCEL_REQUEST
 from xstock_relayer.handlers.reviewing import Reviewer
 from xstock_relayer.handlers.sending import NotSent, Sender
 from xstock_relayer.model import (
@@ -38,6 +37,7 @@ from xstock_relayer.ports import FinalTime, Gauges
 from xstock_runtime.clock import Clock
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 from xstock_runtime.logging import get_logger
+from xstock_wire.papers import CANCEL_REQUEST
 
 _log = get_logger("releasing")
 PERMIT_MARGIN_SECONDS = 60

@@ -23,7 +23,6 @@ from xstock_runtime.clock import Clock
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 
-CANCEL_REQUEST: Final = "cancel-request"
 _UNDER_WAY: Final = frozenset({Phase.CANCELLED, Phase.REFUNDING, Phase.REFUNDED})
 _PAGE: Final = 1_000
 _HOLDERS: Final = frozenset({Phase.HELD, Phase.PARKED})

@@ -24,14 +24,15 @@ from xstock_supply_guard.handlers.rebuild import Replayed, replay
 from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.model import SubmittedClaim
+from xstock_wire.papers import ATTESTATION, ISSUE_ORDER, OPENING, REDEMPTION_REJECTION
 from xstock_wire.v1 import common_pb2
 
 Fields = dict[str, str]
 KINDS = {
-    "attest": wire.ATTESTATION,
-    "open": wire.OPENING,
-    "redemption": wire.REDEMPTION_REJECTION,
-    "order-paper": wire.ISSUE_ORDER,
+    "attest": ATTESTATION,
+    "open": OPENING,
+    "redemption": REDEMPTION_REJECTION,
+    "order-paper": ISSUE_ORDER,
 }
 """Verbs whose lines carry a paper, with the paper's kind."""
 OPENINGS = frozenset({"open"})

@@ -19,7 +19,7 @@ from xstock_supply_guard.handlers.redemptions import submit_rejection
 from xstock_supply_guard.handlers.review import review_transfers
 from xstock_supply_guard.handlers.sign import sign_release
 from xstock_supply_guard.metrics import GuardMetrics
-from xstock_wire.papers import PaperKey
+from xstock_wire.papers import ATTESTATION, OPENING, PaperKey
 from xstock_wire.v1 import (
     operator_pb2,
     papers_pb2,
@@ -116,8 +116,7 @@ class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
         deployment = self._desk.config.deployment_id
         said = wire.attestation_from_wire(request.attestation, deployment)
         others = [
-            wire.statement_from_wire(one, wire.ATTESTATION, deployment)
-            for one in request.cosignatures
+            wire.statement_from_wire(one, ATTESTATION, deployment) for one in request.cosignatures
         ]
         booked = await submit_attestation(self._desk, *said, others)
         return supply_guard_pb2.SubmitAttestationResponse(
@@ -164,7 +163,7 @@ class SupplyGuardServicer(supply_guard_pb2_grpc.SupplyGuardServiceServicer):
         paper = wire.opening_from_wire(request.paper, config.deployment_id)
         await check_opening(self._desk, paper)
         message = papers_pb2.Opening.FromString(request.paper)
-        signed = self._paper_key.sign(wire.OPENING, config.deployment_id, message)
+        signed = self._paper_key.sign(OPENING, config.deployment_id, message)
         return supply_guard_pb2.SignOpeningResponse(guard_id=config.guard_id, signature=signed)
 
     async def SubmitOpening(  # noqa: N802 - gRPC's name
