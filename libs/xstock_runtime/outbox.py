@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xstock_runtime.clock import Clock
-from xstock_runtime.database import Database
+from xstock_runtime.database import Database, page_of, statement
 from xstock_runtime.errors import Ambiguous, Transient
 from xstock_runtime.health import Progress
 from xstock_runtime.kafka.producer import BusProducer
@@ -51,23 +51,17 @@ class Outbox:
         """Keep `records` for publishing, in this order, if and when the transaction commits."""
         if not records:
             return
-        await connection.execute(
-            text(
-                "WITH page AS (SELECT * FROM unnest(CAST(:topics AS text[]),"
-                " CAST(:keys AS bytea[]), CAST(:values AS bytea[]), CAST(:headers AS text[]))"
-                " WITH ORDINALITY AS page(topic, key, value, headers, place)), added AS ("
-                " INSERT INTO outbox (topic, key, value, headers)"
-                " SELECT topic, key, value, headers FROM page ORDER BY place)"
-                " SELECT pg_notify(:channel, '')"
-            ),
+        page, parameters = page_of(
             {
-                "topics": [record.topic for record in records],
-                "keys": [record.key for record in records],
-                "values": [record.value for record in records],
-                "headers": [_headers_text(record.headers) for record in records],
-                "channel": _CHANNEL,
-            },
+                "topic": ("text", [record.topic for record in records]),
+                "key": ("bytea", [record.key for record in records]),
+                "value": ("bytea", [record.value for record in records]),
+                "headers": ("text", [_headers_text(record.headers) for record in records]),
+            }
         )
+        added = f"INSERT INTO outbox (topic, key, value, headers) {page} ORDER BY n"
+        sql = f"WITH added AS ({added}) SELECT pg_notify(:channel, '')"
+        await connection.execute(statement(sql), {**parameters, "channel": _CHANNEL})
 
     async def pending(self, connection: AsyncConnection) -> int:
         """How many committed records wait to be sent."""

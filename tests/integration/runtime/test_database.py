@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -87,6 +88,47 @@ async def test_insert_many__columns_that_are_the_same_in_every_row__fill_every_r
             columns = {"id": ("int", ids), "used": ("bigint", used)}
             found = await insert_many(connection, "account", columns, returning="id, used")
             assert [(row.id, row.used) for row in found] == list(zip(ids, used, strict=True))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [b"\x01" * 32, b"\x00" * 32, b"\x02" + b"\x00" * 31],
+        [b"a", b"bb", b""],
+        [b"a", None, b"b"],
+        [b"", b"", b""],
+        [None, None, None],
+        [b"ab", b"ab", b"ab"],
+        [b"a"],
+    ],
+)
+async def test_insert_many__bytes_of_one_width_or_many_or_none__come_back_as_they_were(
+    database: Database, found: list[bytes | None]
+) -> None:
+    """Bytes of one width travel as one value; alone in a page, and beside an array."""
+    places = list(range(len(found)))
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TEMP TABLE kept (value bytea, place int)"))
+        pages: list[dict[str, tuple[str, list[Any]]]] = [
+            {"value": ("bytea", found)},
+            {"value": ("bytea", found), "place": ("int", places)},
+            {"place": ("int", places), "value": ("bytea", found)},
+        ]
+        for columns in pages:
+            rows = await insert_many(connection, "kept", columns, returning="value, place")
+            assert [row.value for row in rows] == found
+            if "place" in columns:
+                assert [row.place for row in rows] == places
+
+
+async def test_insert_many__a_long_page_of_wide_bytes__keeps_every_row(database: Database) -> None:
+    rows = 20_000
+    keys = [number.to_bytes(4, "big") * 64 for number in range(rows)]
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TEMP TABLE kept (value bytea)"))
+        await insert_many(connection, "kept", {"value": ("bytea", keys)})
+        told = await connection.scalar(text("SELECT array_agg(value) FROM kept"))
+    assert told == keys
 
 
 async def test_constraint__violated__is_an_answer_not_an_outage(database: Database) -> None:
