@@ -4,7 +4,7 @@ A record that cannot be believed (wrong length, zero, unknown kind, an id that i
 content's) raises InvalidMessage; nothing half-parsed leaves this module.
 """
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from xstock_core.amount import InvalidAmount, parse_shares
 from xstock_core.ids import (
@@ -39,6 +39,9 @@ from xstock_core.observation import (
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_wire.v1 import common_pb2, records_pb2
+
+if TYPE_CHECKING:
+    from xstock_wire.v1 import bridge_pb2, supply_guard_pb2
 
 _TX_ID_SIZES = (32, 64)
 
@@ -250,6 +253,15 @@ def _parse_role(record: records_pb2.ObservationRecord, place: Place) -> Observat
     wire = record.role_moved
     subject = parse_address(wire.subject, place.block.chain, "subject")
     return RoleMoved(Role(wire.role), subject, wire.holder, place)
+
+
+def limit_of(books: "supply_guard_pb2.AssetLedger | bridge_pb2.AssetSupply") -> int:
+    """What exposure may come to by books that a guard shows, in 10^-8 share.
+
+    Its cap, with the issuer inventory that it excludes on top: `xstock_core.cap.Attestation.limit`
+    for those who have the two figures only.
+    """
+    return books.cap + books.excluded
 
 
 def paper_digest(kind: str, deployment_id: str, paper: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from xstock_wire.codec import limit_of
 from xstock_wire.v1 import common_pb2, papers_pb2, supply_guard_pb2
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def proposal_of(books: supply_guard_pb2.AssetLedger) -> Proposal:
             residue_units=one.residue_units,
             block_number=one.reading_block.number,
         )
-    return Proposal(books.open, paper, tuple(unread), books.cap + books.excluded)
+    return Proposal(books.open, paper, tuple(unread), limit_of(books))
 
 
 async def propose(stubs: Stubs, asset: bytes) -> Proposal:
@@ -78,7 +79,7 @@ async def propose(stubs: Stubs, asset: bytes) -> Proposal:
     if booked is None:
         return proposal_of(books[0])
     paper = papers_pb2.Opening.FromString(booked.opening)
-    return Proposal(all(one.open for one in books), paper, limit=booked.cap + booked.excluded)
+    return Proposal(all(one.open for one in books), paper, limit=limit_of(booked))
 
 
 async def carry_out(stubs: Stubs, paper: papers_pb2.Opening, needed: int) -> Outcome:

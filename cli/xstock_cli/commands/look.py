@@ -16,6 +16,7 @@ from xstock_cli.show import limit_text, share_text, state_text, when
 from xstock_cli.transfers import follow_to_the_end, print_transfer
 from xstock_core.amount import SHARE_DECIMALS
 from xstock_runtime.clock import SystemClock
+from xstock_wire.codec import limit_of
 from xstock_wire.reasons import API_REASONS, explain
 from xstock_wire.v1 import bridge_pb2
 
@@ -145,7 +146,7 @@ def _supply_row(one: bridge_pb2.AssetSupply, known: list[int], now: int) -> list
 
 
 def _headroom(one: bridge_pb2.AssetSupply) -> str:
-    left = one.cap + one.excluded - one.exposure
+    left = limit_of(one) - one.exposure
     return share_text(left) if left >= 0 else f"-{share_text(-left)}"
 
 

@@ -80,6 +80,7 @@ async def test_opening__three_guards_agree__booked_everywhere_with_its_residue(
     found = await propose(guards, ASSET)  # type: ignore[arg-type]
     assert (found.open, found.total, found.unread) == (False, 50 * SHARE, ())
     assert [one.residue_units for one in found.paper.chains] == ["7", "0", "0"]
+    assert found.limit == 1000 * SHARE
     done = await carry_out(guards, found.paper, 2)  # type: ignore[arg-type]
     assert (set(done.booked), done.refusals) == (set(guards), {})
     assert [await out(guard.world) for guard in guards.values()] == [50 * SHARE] * 3
@@ -97,7 +98,7 @@ async def test_opening__one_guard_away__the_others_book_and_it_follows_with_the_
     assert "nobody is here" in done.refusals["guard-3"]
     guards["guard-3"].away = False
     again = await propose(guards, ASSET)  # type: ignore[arg-type]
-    assert (again.open, again.paper) == (False, first)
+    assert (again.open, again.paper, again.limit) == (False, first, 1000 * SHARE)
     done = await carry_out(guards, again.paper, 2)  # type: ignore[arg-type]
     assert set(done.booked) == set(guards)
     assert await out(guards["guard-3"].world) == 50 * SHARE
