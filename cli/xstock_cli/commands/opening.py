@@ -46,7 +46,7 @@ def open_asset(
 ) -> None:
     """Take an asset over that is live already: its supply enters every guard's books.
 
-    Exit codes: 0 open at every guard (or --dry-run), 4 not yet, 5 it does not fit under the cap.
+    Exit codes: 0 open at every guard (or --dry-run), 4 not yet, 5 it does not fit under its limit.
     """
     place = find_place(world=world, registry=registry)
     screen = Screen(as_json=as_json)
@@ -125,7 +125,7 @@ def _end(
     if opened:
         screen.line(f"{symbol} is open")
     elif not fits:
-        screen.line(f"{symbol} does not fit under the cap; custody must attest more first")
+        screen.line(f"{symbol} does not fit under its limit; custody must attest more first")
     elif not asked:
         screen.line("dry run: nothing was signed")
     if opened or (not asked and fits):
@@ -139,7 +139,7 @@ def _document(
     return {
         "symbol": symbol,
         "open": opened,
-        "cap": str(found.limit),
+        "limit": str(found.limit),
         "chains": [
             {
                 "chain": registry.chain(Domain(one.chain)).name,
