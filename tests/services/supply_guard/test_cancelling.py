@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_burn, a_message
 from tests.services.supply_guard.returns import HOLDERS_KEY, STRANGERS_KEY
-from tests.services.supply_guard.world import ASSET, DEPLOYMENT, HOLDER, RECIPIENT, SHARE, World
+from tests.services.supply_guard.world import ASSET, DEPLOYMENT, HOLDER, RECIPIENT, World
 from xstock_core.ids import Address32, Domain, TransferId
-from xstock_core.message import Kind, TransferMessage, make_message
-from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef
+from xstock_core.message import Kind, TransferMessage
+from xstock_core.observation import BurnFinal
 from xstock_core.refusal import Disposition, Reason, Refused
 from xstock_core.release import Action
 from xstock_runtime.hashing import keccak256
@@ -34,23 +35,15 @@ OTHERS = Address32(bytes(12) + b"\x44" * 20)
 
 def message(kind: Kind = Kind.TRANSFER, *, source: Domain = Domain.ETHEREUM) -> TransferMessage:
     """A message of the holder's."""
-    return make_message(
-        kind=kind,
-        source=source,
-        destination=Domain.CUSTODY if kind is Kind.REDEEM else Domain.BNB,
-        nonce=b"\x21" * 24 + bytes(7) + b"\x01",
-        source_bridge=bytes(12) + b"\x22" * 20,
-        asset=ASSET,
-        refund_address=HOLDER,
-        recipient=RECIPIENT,
-        amount=SHARE,
+    destination = Domain.CUSTODY if kind is Kind.REDEEM else Domain.BNB
+    return a_message(
+        kind=kind, source=source, destination=destination, asset=ASSET, refund_address=HOLDER
     )
 
 
 def burned(by: TransferMessage, sender: Address32 = OTHERS) -> BurnFinal:
     """Its burn, booked."""
-    place = Place(BlockRef(by.source, 5, b"\x05" * 32, 1_000), TxRef(by.source, b"\x01" * 32), 0)
-    return BurnFinal(by, by.transfer_id(keccak256), sender, 1, place)
+    return a_burn(by, sender=sender)
 
 
 @dataclass

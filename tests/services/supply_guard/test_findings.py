@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import pytest
 
+from tests.builders import a_burn, a_message, a_release
 from tests.services.supply_guard.world import ASSET, HOLDER, OTHER, RECIPIENT, SHARE
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, Nonce, issue_nonce
@@ -17,10 +18,8 @@ from xstock_core.ledger import (
     Account,
     AccountKind,
 )
-from xstock_core.message import Kind, make_message
 from xstock_core.observation import (
     BlockRef,
-    BurnFinal,
     CancelFinal,
     OrphanBurn,
     Place,
@@ -94,21 +93,9 @@ def test_no_order__release_that_no_order_can_have__says_which_and_why() -> None:
     )
 
 
-MESSAGE = make_message(
-    kind=Kind.TRANSFER,
-    source=Domain.ETHEREUM,
-    destination=Domain.BNB,
-    nonce=b"\x21" * 32,
-    source_bridge=bytes(12) + b"\x22" * 20,
-    asset=ASSET,
-    refund_address=HOLDER,
-    recipient=RECIPIENT,
-    amount=SHARE,
-)
-BURN = BurnFinal(MESSAGE, MESSAGE.transfer_id(keccak256), HOLDER, 1, ISSUED.place)
-MINTED = ReleaseFinal(
-    Domain.BNB, Domain.ETHEREUM, MESSAGE.nonce, ASSET, RECIPIENT, Shares(SHARE), ISSUED.place
-)
+MESSAGE = a_message(asset=ASSET, refund_address=HOLDER, recipient=RECIPIENT)
+BURN = a_burn(MESSAGE, place=ISSUED.place)
+MINTED = a_release(MESSAGE, place=ISSUED.place)
 BACK = replace(
     MINTED,
     destination=Domain.ETHEREUM,

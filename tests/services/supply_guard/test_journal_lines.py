@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from tests.services.supply_guard.world import ASSET, HOLDER, RECIPIENT, SHARE
+from tests.builders import a_message
+from tests.services.supply_guard.world import ASSET, RECIPIENT, SHARE
 from xstock_core.cap import Attestation
 from xstock_core.ids import Domain, TransferId
 from xstock_core.inventory import InventoryReading
 from xstock_core.ledger import CUSTODY, OPEN_ISSUANCE, EntryKind, make_entry
-from xstock_core.message import Kind, make_message
 from xstock_core.observation import BlockRef
 from xstock_core.release import Action
 from xstock_supply_guard.handlers import lines
@@ -33,17 +33,7 @@ STATEMENTS = [
     SignedStatement("k", b"\xaa", b"\xbb", "key-1", b"\xcc"),
     SignedStatement("k", b"\xaa", b"\xbb", "key-2", b"\xdd"),
 ]
-MESSAGE = make_message(
-    kind=Kind.TRANSFER,
-    source=Domain.ETHEREUM,
-    destination=Domain.BNB,
-    nonce=b"\x21" * 32,
-    source_bridge=bytes(12) + b"\x22" * 20,
-    asset=ASSET,
-    refund_address=HOLDER,
-    recipient=RECIPIENT,
-    amount=3 * SHARE,
-)
+MESSAGE = a_message(asset=ASSET, amount=3 * SHARE)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.services.supply_guard.world import ASSET, CHAINS, HOLDER, OTHER, RECIPIENT, World
+from tests.builders import a_burn, a_message
+from tests.services.supply_guard.world import ASSET, CHAINS, OTHER, World
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import Domain
-from xstock_core.message import Kind, make_message
-from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef
+from xstock_core.observation import BurnFinal
 from xstock_core.review import Delay
 from xstock_runtime.errors import InvalidMessage
-from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.limits import (
     DELAY_SECONDS_MAX,
     DELAYS_MAX,
@@ -122,19 +121,10 @@ async def test_refit__where_nothing_was_taken__makes_no_bucket() -> None:
 
 def burned(amount: int, destination: Domain = Domain.ETHEREUM, counter: int = 1) -> BurnFinal:
     """A burn on BNB Chain."""
-    message = make_message(
-        kind=Kind.TRANSFER,
-        source=Domain.BNB,
-        destination=destination,
-        nonce=b"\x21" * 24 + counter.to_bytes(8, "big"),
-        source_bridge=bytes(12) + b"\x22" * 20,
-        asset=ASSET,
-        refund_address=HOLDER,
-        recipient=RECIPIENT,
-        amount=amount,
+    message = a_message(
+        source=Domain.BNB, destination=destination, counter=counter, asset=ASSET, amount=amount
     )
-    place = Place(BlockRef(Domain.BNB, 5, b"\x05" * 32, 9), TxRef(Domain.BNB, b"\x01" * 32), 0)
-    return BurnFinal(message, message.transfer_id(keccak256), HOLDER, counter, place)
+    return a_burn(message, counter=counter)
 
 
 async def test_back_flow__what_was_burned_on_a_chain__refills_releases_to_it_and_its_lane() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_message
 from tests.services.supply_guard.world import ASSET, DEPLOYMENT, HOLDER, RECIPIENT, SHARE
 from xstock_chains.ports import AssetSupply
 from xstock_core.cap import Attestation
 from xstock_core.ids import U64_MAX, Address32, Domain, TransferId
-from xstock_core.message import Kind, TransferMessage, make_message
+from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef
 from xstock_core.release import Action
 from xstock_runtime.errors import InvalidMessage
@@ -98,16 +99,9 @@ def statement(kind: str, paper: Any) -> SignedStatement:
 
 def message(kind: Kind = Kind.TRANSFER) -> TransferMessage:
     """A message whose fields all differ."""
-    return make_message(
-        kind=kind,
-        source=Domain.CUSTODY if kind is Kind.ISSUE else Domain.ETHEREUM,
-        destination=Domain.BNB,
-        nonce=b"\x21" * 32,
-        source_bridge=bytes(12) + b"\x22" * 20,
-        asset=ASSET,
-        refund_address=HOLDER,
-        recipient=RECIPIENT,
-        amount=3 * SHARE,
+    source = Domain.CUSTODY if kind is Kind.ISSUE else Domain.ETHEREUM
+    return a_message(
+        kind=kind, source=source, destination=Domain.BNB, asset=ASSET, amount=3 * SHARE
     )
 
 
