@@ -265,6 +265,8 @@ class Context:
 
 def covering(scopes: frozenset[Scope], message: TransferMessage) -> tuple[Scope, ...]:
     """Every scope that covers this message."""
+    if not scopes:
+        return ()
     return tuple(
         scope
         for scope in scopes
