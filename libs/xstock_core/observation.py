@@ -5,6 +5,7 @@ A closed union. Every observation is final by its own chain's rule, has a conten
 and transaction. Progress towards finality is not here: it is advisory and moves no money.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
@@ -197,6 +198,11 @@ def observation_id(observation: Observation) -> ObservationId:
         )
     )
     return ObservationId(sha256(head + _content(observation)).digest())
+
+
+def by_id(observations: Iterable[Observation]) -> dict[ObservationId, Observation]:
+    """Observations in their order, each under its content-derived id."""
+    return {observation_id(one): one for one in observations}
 
 
 def _content(observation: Observation) -> bytes:

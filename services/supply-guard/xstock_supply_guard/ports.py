@@ -303,8 +303,8 @@ class GuardUnit(GuardReads, Protocol):
         """Where the chain's cursor stands now."""
         ...
 
-    async def add_observations(self, observations: Sequence[Observation]) -> None:
-        """Book what was observed; none of them was known."""
+    async def add_observations(self, observations: Mapping[ObservationId, Observation]) -> None:
+        """Book what was observed, each under its content-derived id; none of them was known."""
         ...
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:

@@ -36,7 +36,7 @@ from tests.services.supply_guard.world import (
 from xstock_chains.ports import ChainReader, Cursor, Page
 from xstock_core.ids import Domain
 from xstock_core.message import TransferMessage
-from xstock_core.observation import BurnFinal, SupplyMoved
+from xstock_core.observation import BurnFinal, SupplyMoved, by_id
 from xstock_core.signing import PERMIT_SECONDS_MAX
 from xstock_runtime.errors import Fatal
 from xstock_supply_guard.entrypoints.rebuilding import LATER, Imported, fill, import_papers
@@ -120,7 +120,7 @@ async def known_mints(world: World) -> None:
     mints = [one for one in page.observations if isinstance(one, SupplyMoved)]
     assert mints, "nothing was there before: this test proves nothing"
     async with world.store.write() as unit:
-        await unit.add_observations(mints)
+        await unit.add_observations(by_id(mints))
 
 
 @pytest.mark.parametrize("openings_first", [True, False])

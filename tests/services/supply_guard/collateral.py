@@ -28,6 +28,7 @@ from tests.services.supply_guard.world import (
 from xstock_chains.ports import Cursor
 from xstock_core.ids import Domain, TransferId
 from xstock_core.ledger import CUSTODY, UNPAID_REDEMPTION, exposure
+from xstock_core.observation import by_id
 from xstock_core.refund import refund_of
 from xstock_runtime.errors import InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -572,7 +573,7 @@ async def live_before(world: World, units: int = 50 * 10**18 + 7) -> None:
     async with world.store.write() as unit:
         reader = world.readers[Domain.ETHEREUM]
         page = await reader.read_page(Cursor(Domain.ETHEREUM), limit=1000)
-        await unit.add_observations(page.observations)
+        await unit.add_observations(by_id(page.observations))
     await world.scan()
 
 

@@ -12,7 +12,7 @@ from tests.services.supply_guard.world import ASSET, DEPLOYMENT, HOLDER, SHARE, 
 from xstock_core.holder import address_of_key
 from xstock_core.ids import EVM_WIDTH_DOMAINS, Address32, Domain
 from xstock_core.message import TransferMessage
-from xstock_core.observation import BlockRef, OrphanBurn, Place, TxRef
+from xstock_core.observation import BlockRef, OrphanBurn, Place, TxRef, by_id
 from xstock_core.policy import POLICIES, check_evidence
 from xstock_core.refund import refund_of, refund_of_orphan
 from xstock_core.refusal import Reason, Verdict, refuse
@@ -444,7 +444,7 @@ class TestOrphanRefund:
         seized = replace(orphan, reason="burned by 9xQe, not by its owner: memo: none")
         assert (orphan.by_owner, seized.by_owner) == (True, False)
         async with world.store.write() as unit:
-            await unit.add_observations([seized])
+            await unit.add_observations(by_id([seized]))
         with pytest.raises(InvalidMessage, match="never refunded"):
             await by_people(world, ProposalKind.ORPHAN_REFUND, orphan.nonce)
         await by_people(world, ProposalKind.WRITE_OFF, orphan.nonce)
@@ -476,7 +476,7 @@ async def orphaned(world: World, *, book: bool = True) -> tuple[OrphanBurn, Subm
     )
     if book:
         async with world.store.write() as unit:
-            await unit.add_observations([orphan])
+            await unit.add_observations(by_id([orphan]))
     reference = world.chains[Domain.MANTLE].config.bridge
     return orphan, SubmittedClaim(refund_of_orphan(orphan, reference, keccak256))
 

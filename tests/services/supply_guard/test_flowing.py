@@ -18,6 +18,7 @@ from xstock_core.observation import (
     Place,
     ReleaseFinal,
     TxRef,
+    by_id,
 )
 from xstock_core.refund import refund_of, refund_of_orphan
 from xstock_core.release import ExecutionKey, key_of
@@ -249,7 +250,7 @@ async def test_look__finds_burns_redemptions_orphans_and_approvals_of_exactly_th
     burn, redeemed, paid = burned(), burned(Kind.REDEEM, counter=2), burned(Kind.REDEEM, counter=3)
     other = burned(counter=4)
     async with world.store.write() as unit:
-        await unit.add_observations([burn, redeemed, paid, other, ORPHAN])
+        await unit.add_observations(by_id([burn, redeemed, paid, other, ORPHAN]))
         await unit.add_redemptions(
             [
                 RedemptionRecord(one.transfer_id, state, bytes(32), 1, ASSET, "")
@@ -286,7 +287,7 @@ async def test_look__an_orphan_that_was_given_up__is_not_refunded() -> None:
     """Written off and refunded, its shares would exist and be no exposure."""
     world = World()
     async with world.store.write() as unit:
-        await unit.add_observations([ORPHAN])
+        await unit.add_observations(by_id([ORPHAN]))
     for kind in (ProposalKind.ORPHAN_REFUND, ProposalKind.WRITE_OFF):
         await agreed(world, kind, ORPHAN.nonce)
     found = await looked_up(world, orphans_way_back(world))
@@ -298,7 +299,7 @@ async def test_refunds_nonce__began_with_the_final_cancellation() -> None:
     world = World()
     burn, redeemed, waiting = burned(), burned(Kind.REDEEM, counter=2), burned(counter=3)
     async with world.store.write() as unit:
-        await unit.add_observations([burn, redeemed, waiting])
+        await unit.add_observations(by_id([burn, redeemed, waiting]))
         await unit.add_executions([cancelled(burn, 2_345)])
     page = [way_back(world, one) for one in (waiting, redeemed, burn, burned(counter=9))]
     messages = {one.transfer_id(keccak256): one for one in (burn.message, *page)}

@@ -12,7 +12,7 @@ from tests.services.supply_guard.world import ASSET, CHAINS, HOLDER, OTHER, Worl
 from xstock_chains.ports import AssetSupply, Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import AssetId, Domain, Nonce
-from xstock_core.observation import BlockRef, Place, ReleaseFinal, SupplyMoved, TxRef
+from xstock_core.observation import BlockRef, Place, ReleaseFinal, SupplyMoved, TxRef, by_id
 from xstock_core.review import EVERYTHING, Scope
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.findings import Finding
@@ -278,7 +278,7 @@ async def test_books__moved_outside_since_the_last_reading__are_red() -> None:
     world = green()
     place = Place(BlockRef(Domain.BNB, 6, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
     async with world.store.write() as unit:
-        await unit.add_observations([SupplyMoved(ASSET, 1, place)])
+        await unit.add_observations(by_id([SupplyMoved(ASSET, 1, place)]))
     text = "supply of chain 2 is not read since it moved outside the bridge in 6"
     assert await red(world) == [text]
     await keep(world, *everywhere(world, number=6))
@@ -293,7 +293,7 @@ async def test_books__moved_outside_in_the_first_block__are_red_while_nobody_has
     world = green()
     place = Place(BlockRef(Domain.BNB, 1, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
     async with world.store.write() as unit:
-        await unit.add_observations([SupplyMoved(ASSET, 1, place)])
+        await unit.add_observations(by_id([SupplyMoved(ASSET, 1, place)]))
     text = "supply of chain 2 is not read since it moved outside the bridge in 1"
     assert await red(world) == [text]
 

@@ -18,7 +18,15 @@ from xstock_core.ledger import (
     entry_of_orphan_write_off,
 )
 from xstock_core.message import Kind, make_message
-from xstock_core.observation import BlockRef, BurnFinal, OrphanBurn, Place, ReleaseFinal, TxRef
+from xstock_core.observation import (
+    BlockRef,
+    BurnFinal,
+    OrphanBurn,
+    Place,
+    ReleaseFinal,
+    TxRef,
+    by_id,
+)
 from xstock_core.refusal import Reason
 from xstock_core.review import Scope
 from xstock_runtime.errors import InvalidMessage
@@ -176,7 +184,7 @@ async def test_yes__by_the_proposer_without_a_say_yet__is_refused() -> None:
 async def booked(world: World) -> tuple[bytes]:
     """The transfer's burn is booked."""
     async with world.store.write() as unit:
-        await unit.add_observations([BurnFinal(MESSAGE, ID, HOLDER, 1, PLACE)])
+        await unit.add_observations(by_id([BurnFinal(MESSAGE, ID, HOLDER, 1, PLACE)]))
     return (bytes(ID),)
 
 
@@ -406,7 +414,7 @@ async def orphaned(world: World, **changes: object) -> OrphanBurn:
     """The orphan is booked, with its shares."""
     orphan = replace(ORPHAN, **changes)  # type: ignore[arg-type]
     async with world.store.write() as unit:
-        await unit.add_observations([orphan])
+        await unit.add_observations(by_id([orphan]))
         await unit.post([Posted(one, None) for one in entries_of(orphan)], [])
         await unit.journal(["note said=x"], 1)
     return orphan

@@ -24,6 +24,7 @@ from tests.services.supply_guard.world import (
 from xstock_chains.fake import FakeCodec, FakeSigner
 from xstock_core.ids import Domain
 from xstock_core.message import TransferMessage
+from xstock_core.observation import by_id
 from xstock_core.policy import Policy
 from xstock_core.refund import refund_of
 from xstock_core.refusal import GRANTED, Reason, Verdict, refuse
@@ -168,7 +169,7 @@ async def test_signature__where_nonces_are_hashes__is_over_the_second_of_the_boo
     burn = a_burn(solana)
     ruling = Ruling(id_of(solana), Outcome.GRANTED)
     async with world.store.write() as unit:
-        await unit.add_observations([burn])
+        await unit.add_observations(by_id([burn]))
         await unit.save_claims([ClaimRecord(solana, ruling, world.clock.unix_ms())])
         await unit.journal(["drill"], world.clock.unix_ms())
     request = world.request([solana])

@@ -11,6 +11,7 @@ from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, TransferId
 from xstock_core.message import TransferMessage
+from xstock_core.observation import by_id
 from xstock_core.refusal import GRANTED, Reason, Verdict, refuse
 from xstock_core.release import Action, ReleaseBatch, item_of, sorted_items
 from xstock_core.review import Claim, Context
@@ -214,7 +215,7 @@ def records() -> dict[TransferId, ClaimRecord]:
 async def test_batch__with_a_hashed_nonce__carries_the_second_of_its_burns_final_block() -> None:
     world, burn = World(), a_burn(HASHED)
     async with world.store.write() as unit:
-        await unit.add_observations([burn, a_burn(COUNTED)])
+        await unit.add_observations(by_id([burn, a_burn(COUNTED)]))
     async with world.store.read() as books:
         times = await _burn_times(books, records())
         assert await _burn_times(books, {id_of(COUNTED): records()[id_of(COUNTED)]}) == {}

@@ -21,7 +21,7 @@ from xstock_chains.ports import AssetSupply
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, Domain, TransferId
 from xstock_core.message import Kind, make_message
-from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef
+from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef, by_id
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.lines import attestation_line
@@ -328,7 +328,7 @@ async def burned(world: World) -> None:
         BlockRef(Domain.ETHEREUM, 5, bytes(32), 9), TxRef(Domain.ETHEREUM, b"\x01" * 32), 0
     )
     async with world.store.write() as unit:
-        await unit.add_observations([BurnFinal(MESSAGE, ID, SENDER, 1, place)])
+        await unit.add_observations(by_id([BurnFinal(MESSAGE, ID, SENDER, 1, place)]))
 
 
 async def test_screen__asks_of_everybody_who_has_to_do_with_it() -> None:

@@ -22,7 +22,6 @@ from xstock_core.observation import (
     OrphanBurn,
     ReleaseFinal,
     SupplyMoved,
-    observation_id,
 )
 from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.errors import Fatal
@@ -374,14 +373,14 @@ class _Unit(PaperMemory, PeopleMemory):
         if scan.through is not None:
             self.unlinked.through[scan.chain] = scan.through
 
-    async def add_observations(self, observations: Sequence[Observation]) -> None:
-        for one in observations:
-            self.state.observations[observation_id(one)] = one
+    async def add_observations(self, observations: Mapping[ObservationId, Observation]) -> None:
+        self.state.observations.update(observations)
+        for one in observations.values():
             if isinstance(one, BurnFinal):
                 self.state.burns.setdefault(one.transfer_id, one)
                 self.state.by_key.setdefault(key_of(one.message), one)
                 self.state.by_refund.setdefault(refund_key(one), one)
-        self.add_orphans([one for one in observations if isinstance(one, OrphanBurn)])
+        self.add_orphans([one for one in observations.values() if isinstance(one, OrphanBurn)])
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         self.state.executions.update({one.key: one for one in executions})

@@ -20,7 +20,6 @@ from xstock_core.observation import (
     Observation,
     ObservationId,
     OrphanBurn,
-    observation_id,
 )
 from xstock_core.release import ExecutionKey, key_of
 from xstock_runtime.database import Database, insert_many
@@ -353,18 +352,18 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         if scan.through is not None:
             self.unlinked.through[scan.chain] = scan.through
 
-    async def add_observations(self, observations: Sequence[Observation]) -> None:
-        burns = [one for one in observations if isinstance(one, BurnFinal)]
-        keyed = [(observation_id(one), one) for one in observations]
+    async def add_observations(self, observations: Mapping[ObservationId, Observation]) -> None:
+        found = observations.values()
+        burns = [one for one in found if isinstance(one, BurnFinal)]
         await insert_many(
             self._connection,
             "observation",
             {
-                "id": ("bytea", [key for key, _ in keyed]),
-                "kind": ("text", [type(one).__name__ for one in observations]),
-                "chain": ("integer", [int(one.place.block.chain) for one in observations]),
-                "block_number": ("bigint", [one.place.block.number for one in observations]),
-                "record": ("bytea", [self._store.record_of(*one) for one in keyed]),
+                "id": ("bytea", list(observations)),
+                "kind": ("text", [type(one).__name__ for one in found]),
+                "chain": ("integer", [int(one.place.block.chain) for one in found]),
+                "block_number": ("bigint", [one.place.block.number for one in found]),
+                "record": ("bytea", [self._store.record_of(*one) for one in observations.items()]),
             },
         )
         await insert_many(
@@ -373,7 +372,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
             rows.burn_columns(burns),
             on_conflict="(transfer_id) DO NOTHING",
         )
-        await self.add_orphans([one for one in observations if isinstance(one, OrphanBurn)])
+        await self.add_orphans([one for one in found if isinstance(one, OrphanBurn)])
 
     async def add_executions(self, executions: Sequence[Executed]) -> None:
         await insert_many(self._connection, "execution", rows.execution_columns(executions))

@@ -30,7 +30,7 @@ from xstock_core.observation import (
     Role,
     RoleMoved,
     SupplyMoved,
-    observation_id,
+    by_id,
 )
 from xstock_core.release import ExecutionKey, key_of
 from xstock_core.reservation import (
@@ -106,7 +106,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
     chain = before.chain
     now_ms = desk.clock.unix_ms()
     draft = _Draft(at_ms=now_ms)
-    by_id = {observation_id(one): one for one in page.observations}
+    found = by_id(page.observations)
     async with desk.store.write() as unit:
         scan = (await unit.scans()).get(chain, Scan(chain, Cursor(chain)))
         if scan.cursor != before:
@@ -118,7 +118,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
             await unit.save_scan(moved)
         if scan.dissent_since_ms is not None:
             await unit.calm(DISSENT, [chain_scope(chain)])
-        fresh = await _new(unit, by_id)
+        fresh = await _new(unit, found)
         new = list(fresh.values())
         if new:
             await _gather(unit, new, draft)
@@ -144,9 +144,9 @@ def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
         desk.live.epochs.pop(chain, None)
 
 
-async def _new(unit: GuardUnit, by_id: _ById) -> _ById:
-    known = await unit.known_observations(by_id.keys()) if by_id else set()
-    return {key: one for key, one in by_id.items() if key not in known}
+async def _new(unit: GuardUnit, found: _ById) -> _ById:
+    known = await unit.known_observations(found.keys()) if found else set()
+    return {key: one for key, one in found.items() if key not in known}
 
 
 async def _gather(unit: GuardUnit, new: Sequence[Observation], draft: _Draft) -> None:
@@ -361,10 +361,9 @@ async def _ask_unmatched(
 
 
 async def _write(desk: Desk, unit: GuardUnit, fresh: _ById, draft: _Draft) -> None:
-    new = list(fresh.values())
-    if new:
-        await unit.add_observations(new)
-    orphans = [_orphan_alarm(one) for one in new if isinstance(one, OrphanBurn)]
+    if fresh:
+        await unit.add_observations(fresh)
+    orphans = [_orphan_alarm(one) for one in fresh.values() if isinstance(one, OrphanBurn)]
     if orphans:
         await unit.alarm(orphans, draft.at_ms)
     if draft.executions:
@@ -373,7 +372,7 @@ async def _write(desk: Desk, unit: GuardUnit, fresh: _ById, draft: _Draft) -> No
         await unit.mark_matched(draft.matched)
     if draft.entries:
         await _post_entries(desk, unit, draft)
-        await flow_back(desk, unit, [one for one in new if isinstance(one, BurnFinal)])
+        await flow_back(desk, unit, [one for one in fresh.values() if isinstance(one, BurnFinal)])
     if draft.issues:
         await unit.save_issues(list(draft.issues.values()))
         await advance_sequences(unit, {asset for asset, _ in draft.issues})
