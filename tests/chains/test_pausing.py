@@ -5,8 +5,8 @@ suite's affair; here is which node is believed, and which key is tried.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.contract.fake_driver import SEEDS
-from tests.contract.fake_world import ASSET, OTHER_ASSET, Providers
+from tests.contract.fake_world import ASSET, OTHER_ASSET, Providers, block_every_second
 from xstock_chains.fake import FakeOffice
 from xstock_chains.pausing import ChainPause, PauseOrder, host_of, is_stopped, look, pause_chain
 from xstock_chains.ports import AdminAct, ChainOffice, PauseState
@@ -105,20 +105,9 @@ class Stage:
         chain = self.providers.chain
         return chain.head.time < chain.state.pause_end.get(bytes(32), chain.head.number)
 
-    @asynccontextmanager
-    async def blocks(self) -> AsyncIterator[None]:
+    def blocks(self) -> AbstractAsyncContextManager[None]:
         """A block for every virtual second, without end."""
-
-        async def tick() -> None:
-            while True:
-                await self.providers.clock.advance(1)
-                self.providers.chain.mine()
-
-        ticking = asyncio.create_task(tick())
-        yield
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
+        return block_every_second(self.providers.chain, self.providers.clock)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ One small driver per family lets Solana, Tron and TON join by writing this class
 line to `conftest.py`; the tests know nothing else of a family.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -170,6 +171,23 @@ class GovernedChain(ChainUnderTest, Protocol):
     async def try_burn(self, amount: int) -> bool:
         """Burn towards `elsewhere`, and make the block: whether it succeeded."""
         ...
+
+
+@asynccontextmanager
+async def meanwhile(step: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Take this step again and again until the block is left, also when something fails in it."""
+
+    async def steps() -> None:
+        while True:
+            await step()
+
+    stepping = asyncio.create_task(steps())
+    try:
+        yield
+    finally:
+        stepping.cancel()
+        with suppress(asyncio.CancelledError):
+            await stepping
 
 
 def with_issuer_inventory(

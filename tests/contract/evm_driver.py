@@ -190,8 +190,10 @@ class EvmUnderTest:
     async def blocks_coming(self) -> AsyncIterator[None]:
         """A block for every transaction."""
         await self.world.rpc.call("evm_setAutomine", True)
-        yield
-        await self.world.rpc.call("evm_setAutomine", False)
+        try:
+            yield
+        finally:
+            await self.world.rpc.call("evm_setAutomine", False)
 
     async def adopt(
         self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet

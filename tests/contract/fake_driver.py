@@ -1,8 +1,7 @@
 """The fake family under the contract suite, read through one node or through a quorum."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from tests.contract.fake_world import (
@@ -12,6 +11,7 @@ from tests.contract.fake_world import (
     HOLDER,
     RECIPIENT,
     RELAYER,
+    block_every_second,
     fake_config,
 )
 from xstock_chains.fake import (
@@ -175,22 +175,9 @@ class FakeUnderTest:
         """An office over the first node."""
         return FakeOffice(self.nodes[0], self.clock, None if who is None else self.key_file(who))
 
-    @asynccontextmanager
-    async def blocks_coming(self) -> AsyncIterator[None]:
+    def blocks_coming(self) -> AbstractAsyncContextManager[None]:
         """A block for every second that somebody waits."""
-
-        async def tick() -> None:
-            while True:
-                await self.clock.advance(1)
-                self.chain.mine()
-
-        ticking = asyncio.create_task(tick())
-        try:
-            yield
-        finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
+        return block_every_second(self.chain, self.clock)
 
     async def adopt(
         self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet

@@ -1,7 +1,9 @@
 """Fake chains ready to use: one asset, one rich holder, three guards, a relayer, k providers."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from tests.contract.driver import meanwhile
 from xstock_chains.fake import (
     FakeChain,
     FakeConfig,
@@ -32,6 +34,16 @@ RECIPIENT = FakeSigner(b"recipient").address
 def guard_set(epoch: int = 1, threshold: int = 2) -> GuardSet:
     """The three guards of these tests."""
     return GuardSet(epoch, threshold, frozenset(guard.identity for guard in GUARDS))
+
+
+def block_every_second(chain: FakeChain, clock: VirtualClock) -> AbstractAsyncContextManager[None]:
+    """A block for every second that somebody waits."""
+
+    async def tick() -> None:
+        await clock.advance(1)
+        chain.mine()
+
+    return meanwhile(tick)
 
 
 def fake_config(domain: Domain = Domain.ETHEREUM, *, finality_lag_blocks: int = 2) -> FakeConfig:

@@ -211,8 +211,10 @@ class SolanaUnderTest:
     async def blocks_coming(self) -> AsyncIterator[None]:
         """Blocks by the clock."""
         await self.world.control("automine", on=True)
-        yield
-        await self.world.control("automine", on=False)
+        try:
+            yield
+        finally:
+            await self.world.control("automine", on=False)
 
     async def adopt(
         self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet

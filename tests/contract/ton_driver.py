@@ -190,8 +190,10 @@ class TonUnderTest:
         await self.world.give(*(one.holder_wallet for one in people))
         await self.world.finalize()
         await self.world.devnet("automine", on=True)
-        yield
-        await self.world.devnet("automine", on=False)
+        try:
+            yield
+        finally:
+            await self.world.devnet("automine", on=False)
 
     async def adopt(
         self, guards: Sequence[Signer], guard_ids: Sequence[str], new: GuardSet

@@ -4,10 +4,9 @@ Everything goes through the adapter under test, except what an outsider does (bl
 reorganisations): that is the local chain's control API. Blocks are made by hand.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 from eth_abi.abi import encode
 
+from tests.contract.driver import meanwhile
 from xstock_chains.ports import Cursor, GuardSignature, PreparedTx, ReleaseOrder, SendSlot, SignedTx
 from xstock_chains.registry import Registry
 from xstock_chains.solidity.abi import selector
@@ -226,22 +226,14 @@ async def control(url: str, command: str, **body: Any) -> dict[str, Any]:
     return said
 
 
-@asynccontextmanager
-async def blocks_coming(url: str) -> AsyncIterator[None]:
+def blocks_coming(url: str) -> AbstractAsyncContextManager[None]:
     """Make blocks quickly while something waits for them."""
 
     async def tick() -> None:
-        while True:
-            await control(url, "mine", blocks=1)
-            await SystemClock().sleep(0.02)
+        await control(url, "mine", blocks=1)
+        await SystemClock().sleep(0.02)
 
-    ticking = asyncio.create_task(tick())
-    try:
-        yield
-    finally:
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
+    return meanwhile(tick)
 
 
 def plan(chain_id: int) -> DeployPlan:
