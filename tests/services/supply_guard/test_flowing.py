@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_burn, a_message, a_release
 from tests.services.supply_guard.world import ASSET, HOLDER, RECIPIENT, SHARE, World
 from xstock_chains.ports import Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import Address32, Domain, Nonce
-from xstock_core.message import Kind, TransferMessage, make_message
+from xstock_core.message import Kind, TransferMessage
 from xstock_core.observation import (
     BlockRef,
     BurnFinal,
     CancelFinal,
     OrphanBurn,
     Place,
-    ReleaseFinal,
     TxRef,
     by_id,
 )
@@ -60,18 +60,17 @@ def place(chain: Domain, number: int = 5, time: int = 1_000) -> Place:
 
 def burned(kind: Kind = Kind.TRANSFER, *, counter: int = 1, amount: int = SHARE) -> BurnFinal:
     """A burn on Ethereum towards BNB Chain, or towards custody."""
-    one = make_message(
+    destination = Domain.CUSTODY if kind is Kind.REDEEM else Domain.BNB
+    one = a_message(
         kind=kind,
-        source=Domain.ETHEREUM,
-        destination=Domain.CUSTODY if kind is Kind.REDEEM else Domain.BNB,
-        nonce=b"\x21" * 24 + counter.to_bytes(8, "big"),
-        source_bridge=bytes(12) + b"\x22" * 20,
+        destination=destination,
+        counter=counter,
         asset=ASSET,
         refund_address=HOLDER,
         recipient=RECIPIENT,
         amount=amount,
     )
-    return BurnFinal(one, one.transfer_id(keccak256), HOLDER, counter, place(Domain.ETHEREUM))
+    return a_burn(one, counter=counter, place=place(Domain.ETHEREUM))
 
 
 ORPHAN = OrphanBurn(
@@ -107,11 +106,7 @@ def cancelled(burn: BurnFinal, time: int = 2_000) -> Executed:
 
 def released(burn: BurnFinal) -> Executed:
     """Its destination has minted it."""
-    one = burn.message
-    fact = ReleaseFinal(
-        one.destination, one.source, one.nonce, ASSET, RECIPIENT, one.amount, place(Domain.BNB, 9)
-    )
-    return Executed(fact, 1, matched=True)
+    return Executed(a_release(burn.message, place=place(Domain.BNB, 9)), 1, matched=True)
 
 
 def evidence(

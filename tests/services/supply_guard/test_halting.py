@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_place
 from tests.services.supply_guard.people import lines_of
 from tests.services.supply_guard.world import ASSET, CHAINS, HOLDER, OTHER, World
 from xstock_chains.ports import AssetSupply, Cursor
 from xstock_core.amount import Shares
 from xstock_core.ids import AssetId, Domain, Nonce
-from xstock_core.observation import BlockRef, Place, ReleaseFinal, SupplyMoved, TxRef, by_id
+from xstock_core.observation import BlockRef, ReleaseFinal, SupplyMoved, by_id
 from xstock_core.review import EVERYTHING, Scope
 from xstock_runtime.errors import InvalidMessage
 from xstock_supply_guard.handlers.findings import Finding
@@ -225,6 +226,13 @@ async def keep(world: World, *readings: BelievedSupply) -> None:
         await unit.save_readings(readings)
 
 
+async def moved_outside(world: World, number: int) -> None:
+    """Supply of BNB Chain moved outside the bridge in this block."""
+    async with world.store.write() as unit:
+        moved = SupplyMoved(ASSET, 1, a_place(Domain.BNB, number))
+        await unit.add_observations(by_id([moved]))
+
+
 def everywhere(world: World, **changes: Any) -> Sequence[BelievedSupply]:
     """Every asset is read on every chain."""
     return [
@@ -276,9 +284,7 @@ async def test_books__more_on_a_chain_than_in_the_ledger__is_red_for_its_asset()
 async def test_books__moved_outside_since_the_last_reading__are_red() -> None:
     """F92: a reading from before the mint says nothing about it."""
     world = green()
-    place = Place(BlockRef(Domain.BNB, 6, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
-    async with world.store.write() as unit:
-        await unit.add_observations(by_id([SupplyMoved(ASSET, 1, place)]))
+    await moved_outside(world, 6)
     text = "supply of chain 2 is not read since it moved outside the bridge in 6"
     assert await red(world) == [text]
     await keep(world, *everywhere(world, number=6))
@@ -291,9 +297,7 @@ async def test_books__moved_outside_since_the_last_reading__are_red() -> None:
 
 async def test_books__moved_outside_in_the_first_block__are_red_while_nobody_has_read() -> None:
     world = green()
-    place = Place(BlockRef(Domain.BNB, 1, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
-    async with world.store.write() as unit:
-        await unit.add_observations(by_id([SupplyMoved(ASSET, 1, place)]))
+    await moved_outside(world, 1)
     text = "supply of chain 2 is not read since it moved outside the bridge in 1"
     assert await red(world) == [text]
 
@@ -313,7 +317,7 @@ async def test_books__a_chain_nobody_has_read_lately__are_red() -> None:
 
 async def test_books__a_release_without_a_burn__are_red_for_its_asset() -> None:
     world = green()
-    place = Place(BlockRef(Domain.BNB, 6, bytes(32), 1), TxRef(Domain.BNB, b"\1" * 32), 0)
+    place = a_place(Domain.BNB)
     release = ReleaseFinal(
         Domain.BNB, Domain.ETHEREUM, Nonce(b"\x31" * 32), ASSET, HOLDER, Shares(1), place
     )

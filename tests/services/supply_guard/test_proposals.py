@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_burn, a_message, a_place
 from tests.services.supply_guard.people import ALICE, BOB, CAROL, agreed, lines_of, proposed
-from tests.services.supply_guard.world import ASSET, HOLDER, OTHER, RECIPIENT, SHARE, World
+from tests.services.supply_guard.world import ASSET, HOLDER, OTHER, RECIPIENT, World
 from xstock_core.amount import Shares
 from xstock_core.bucket import Bucket, BucketKey
 from xstock_core.ids import Address32, Domain, Nonce, TransferId, orphan_refund_nonce
@@ -17,14 +18,9 @@ from xstock_core.ledger import (
     entries_of,
     entry_of_orphan_write_off,
 )
-from xstock_core.message import Kind, make_message
 from xstock_core.observation import (
-    BlockRef,
-    BurnFinal,
     OrphanBurn,
-    Place,
     ReleaseFinal,
-    TxRef,
     by_id,
 )
 from xstock_core.refusal import Reason
@@ -50,19 +46,9 @@ from xstock_supply_guard.model import (
 DIGEST = b"\x31" * 32
 UNKNOWN = b"\x07" * 32
 SMALL = Limits(Bucket(7, 7, 7, 0))
-PLACE = Place(BlockRef(Domain.BNB, 5, b"\x05" * 32, 9), TxRef(Domain.BNB, b"\x01" * 32), 0)
+PLACE = a_place(Domain.BNB)
 ORPHAN = OrphanBurn(ASSET, HOLDER, Shares(5), "no memo", Nonce(b"\x32" * 32), PLACE)
-MESSAGE = make_message(
-    kind=Kind.TRANSFER,
-    source=Domain.ETHEREUM,
-    destination=Domain.BNB,
-    nonce=b"\x21" * 24 + bytes(7) + b"\x01",
-    source_bridge=bytes(12) + b"\x22" * 20,
-    asset=ASSET,
-    refund_address=HOLDER,
-    recipient=RECIPIENT,
-    amount=SHARE,
-)
+MESSAGE = a_message(asset=ASSET, refund_address=HOLDER, recipient=RECIPIENT)
 ID = MESSAGE.transfer_id(keccak256)
 LISTED = f"{RECIPIENT.hex()},{HOLDER.hex()}"
 
@@ -184,7 +170,7 @@ async def test_yes__by_the_proposer_without_a_say_yet__is_refused() -> None:
 async def booked(world: World) -> tuple[bytes]:
     """The transfer's burn is booked."""
     async with world.store.write() as unit:
-        await unit.add_observations(by_id([BurnFinal(MESSAGE, ID, HOLDER, 1, PLACE)]))
+        await unit.add_observations(by_id([a_burn(MESSAGE, place=PLACE)]))
     return (bytes(ID),)
 
 

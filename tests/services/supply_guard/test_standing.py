@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_burn, a_message
 from tests.services.supply_guard.people import TENFOLD, ListOf, announcement, lines_of
 from tests.services.supply_guard.world import (
     ASSET,
@@ -14,14 +15,12 @@ from tests.services.supply_guard.world import (
     ISSUER,
     OTHER,
     RECIPIENT,
-    SHARE,
     World,
 )
 from xstock_chains.ports import AssetSupply
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, Domain, TransferId
-from xstock_core.message import Kind, make_message
-from xstock_core.observation import BlockRef, BurnFinal, Place, TxRef, by_id
+from xstock_core.observation import BlockRef, by_id
 from xstock_runtime.errors import InvalidMessage
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.handlers.lines import attestation_line
@@ -306,17 +305,7 @@ def test_readings__by_asset__keep_their_order() -> None:
 
 # screening
 
-MESSAGE = make_message(
-    kind=Kind.TRANSFER,
-    source=Domain.ETHEREUM,
-    destination=Domain.BNB,
-    nonce=b"\x21" * 24 + bytes(7) + b"\x01",
-    source_bridge=bytes(12) + b"\x22" * 20,
-    asset=ASSET,
-    refund_address=HOLDER,
-    recipient=RECIPIENT,
-    amount=SHARE,
-)
+MESSAGE = a_message(asset=ASSET, refund_address=HOLDER, recipient=RECIPIENT)
 SENDER = Address32(bytes(12) + b"\x66" * 20)
 ID = MESSAGE.transfer_id(keccak256)
 PARTIES = frozenset({HOLDER, RECIPIENT, SENDER})
@@ -324,11 +313,8 @@ PARTIES = frozenset({HOLDER, RECIPIENT, SENDER})
 
 async def burned(world: World) -> None:
     """The transfer is booked."""
-    place = Place(
-        BlockRef(Domain.ETHEREUM, 5, bytes(32), 9), TxRef(Domain.ETHEREUM, b"\x01" * 32), 0
-    )
     async with world.store.write() as unit:
-        await unit.add_observations(by_id([BurnFinal(MESSAGE, ID, SENDER, 1, place)]))
+        await unit.add_observations(by_id([a_burn(MESSAGE, sender=SENDER)]))
 
 
 async def test_screen__asks_of_everybody_who_has_to_do_with_it() -> None:
