@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -388,6 +396,28 @@ async def _give_back(connection: AsyncConnection) -> None:
 
 statement = lru_cache(maxsize=512)(text)
 """`text` of a constant of the program: read for its parameters once, not at each execution."""
+
+
+_ID_BYTES = 32
+
+
+def among(selection: str, name: str) -> str:
+    """SQL: `selection` equals one of the identifiers (32 bytes each) in the parameter `name`.
+
+    among("SELECT * FROM account WHERE id", "ids"), executed with {"ids": end_to_end(ids)}: an
+    array of them costs the driver ten times as much. `selection` is the caller's own text.
+    """
+    given = f"CAST(:{identifier(name)} AS bytea)"
+    places = f"generate_series(1, length({given}), {_ID_BYTES}) AS place(n)"
+    ids = f"SELECT substr({given}, n, {_ID_BYTES}) FROM {places}"  # noqa: S608 - checked names
+    return f"{selection} = ANY(ARRAY({ids}))"
+
+
+def end_to_end(ids: Collection[bytes]) -> bytes:
+    """Identifiers as `among` reads them. Raises ValueError if one has not 32 bytes."""
+    if wrong := {size for size in map(len, ids) if size != _ID_BYTES}:
+        raise ValueError(f"an identifier has {_ID_BYTES} bytes, not {sorted(wrong)}")
+    return b"".join(ids)
 
 
 async def insert_many(

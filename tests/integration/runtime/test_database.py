@@ -17,7 +17,15 @@ from tests.engines import Database as OwnDatabase
 from tests.integration.runtime.waiting import until
 from xstock_devnet.engines.postgres import PostgresServer
 from xstock_runtime.clock import SystemClock, SystemRandomness
-from xstock_runtime.database import Database, DatabaseSettings, insert_many, notify
+from xstock_runtime.database import (
+    Database,
+    DatabaseSettings,
+    among,
+    end_to_end,
+    insert_many,
+    notify,
+    statement,
+)
 from xstock_runtime.errors import Ambiguous, Fatal, Transient
 from xstock_runtime.health import Progress
 from xstock_runtime.inbox import Inbox
@@ -129,6 +137,29 @@ async def test_insert_many__a_long_page_of_wide_bytes__keeps_every_row(database:
         await insert_many(connection, "kept", {"value": ("bytea", keys)})
         told = await connection.scalar(text("SELECT array_agg(value) FROM kept"))
     assert told == keys
+
+
+async def test_among__identifiers_end_to_end__finds_each_of_them_and_no_other(
+    database: Database,
+) -> None:
+    kept = [bytes((number,)) * 32 for number in range(5)]
+    # One that spans two of those asked for, and would be found if they were cut wrongly.
+    kept.append(kept[1][:16] + kept[3][:16])
+    sql = among("SELECT value FROM kept WHERE value", "ids")
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TEMP TABLE kept (value bytea)"))
+        await insert_many(connection, "kept", {"value": ("bytea", kept)})
+        for asked in ([], [kept[1]], [kept[1], kept[3], b"\x09" * 32], kept[:5]):
+            found = await connection.scalars(statement(sql), {"ids": end_to_end(asked)})
+            assert sorted(found) == [one for one in asked if one in kept]
+
+
+def test_end_to_end__an_identifier_of_another_size__is_refused() -> None:
+    for size in (0, 31, 33, 64):
+        with pytest.raises(ValueError, match=rf"has 32 bytes, not \[{size}\]"):
+            end_to_end([b"\x01" * 32, b"\x01" * size])
+    with pytest.raises(ValueError, match="identifier"):
+        among("SELECT 1 WHERE id", "ids; DROP TABLE x")
 
 
 async def test_constraint__violated__is_an_answer_not_an_outage(database: Database) -> None:

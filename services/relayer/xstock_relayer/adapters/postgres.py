@@ -45,7 +45,7 @@ from xstock_relayer.model import (
     Transfer,
 )
 from xstock_runtime.clock import Clock
-from xstock_runtime.database import Database, insert_many
+from xstock_runtime.database import Database, among, end_to_end, insert_many, statement
 from xstock_runtime.kafka import Record
 from xstock_runtime.logging import get_logger
 from xstock_runtime.outbox import Outbox
@@ -116,7 +116,7 @@ class PostgresBooks:
     async def transfers(self, ids: Sequence[TransferId]) -> Mapping[TransferId, Transfer]:
         """Those of `ids` that are known."""
         rows = await self._read(
-            "SELECT * FROM transfer WHERE transfer_id = ANY(CAST(:ids AS bytea[]))", ids=list(ids)
+            among("SELECT * FROM transfer WHERE transfer_id", "ids"), ids=end_to_end(ids)
         )
         return {transfer.id: transfer for transfer in map(_transfer, rows)}
 
@@ -125,10 +125,9 @@ class PostgresBooks:
     ) -> Mapping[ExecutionKey, Sequence[Transfer]]:
         """The transfers under these dedup keys."""
         wanted = set(keys)
+        named = among("SELECT * FROM transfer WHERE nonce", "nonces")
         rows = await self._read(
-            "SELECT * FROM transfer WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
-            " ORDER BY transfer_id",
-            nonces=[key.nonce for key in keys],
+            f"{named} ORDER BY transfer_id", nonces=end_to_end([key.nonce for key in keys])
         )
         found: dict[ExecutionKey, list[Transfer]] = {}
         for row in rows:
@@ -141,8 +140,8 @@ class PostgresBooks:
         """News that came before its transfer was known."""
         wanted = set(keys)
         rows = await self._read(
-            "SELECT * FROM early WHERE nonce = ANY(CAST(:nonces AS bytea[]))",
-            nonces=[key.nonce for key in keys],
+            among("SELECT * FROM early WHERE nonce", "nonces"),
+            nonces=end_to_end([key.nonce for key in keys]),
         )
         found = []
         for row in rows:
@@ -184,7 +183,7 @@ class PostgresBooks:
     async def _rows(
         self, connection: AsyncConnection, sql: str, **parameters: Any
     ) -> Sequence[Any]:
-        return (await connection.execute(text(sql), parameters)).all()
+        return (await connection.execute(statement(sql), parameters)).all()
 
     async def _slots(self, connection: AsyncConnection, sql: str) -> list[SlotEntry]:
         slots = await self._rows(connection, sql)

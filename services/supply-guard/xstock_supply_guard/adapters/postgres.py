@@ -22,7 +22,7 @@ from xstock_core.observation import (
     OrphanBurn,
 )
 from xstock_core.release import ExecutionKey, key_of
-from xstock_runtime.database import Database, insert_many
+from xstock_runtime.database import Database, among, end_to_end, insert_many
 from xstock_runtime.kafka.records import Record
 from xstock_runtime.lease import AdvisoryLease
 from xstock_runtime.outbox import Outbox
@@ -153,31 +153,31 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         return {scan.chain: scan for scan in found}
 
     async def known_observations(self, ids: Collection[ObservationId]) -> set[ObservationId]:
-        sql = "SELECT id FROM observation WHERE id = ANY(CAST(:ids AS bytea[]))"
-        return {ObservationId(bytes(row.id)) for row in await self._rows(sql, ids=list(ids))}
+        sql = among("SELECT id FROM observation WHERE id", "ids")
+        return {ObservationId(bytes(row.id)) for row in await self._rows(sql, ids=end_to_end(ids))}
 
     async def known_burns(self, ids: Collection[TransferId]) -> set[TransferId]:
-        sql = "SELECT transfer_id FROM burn WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        found = await self._rows(sql, ids=list(ids))
+        sql = among("SELECT transfer_id FROM burn WHERE transfer_id", "ids")
+        found = await self._rows(sql, ids=end_to_end(ids))
         return {TransferId(bytes(row.transfer_id)) for row in found}
 
     async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
-        sql = "SELECT * FROM burn WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        found = [rows.burn_of(row) for row in await self._rows(sql, ids=list(ids))]
+        sql = among("SELECT * FROM burn WHERE transfer_id", "ids")
+        found = [rows.burn_of(row) for row in await self._rows(sql, ids=end_to_end(ids))]
         return {burn.transfer_id: burn for burn in found}
 
     async def burns_of(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, BurnFinal]:
-        sql = "SELECT * FROM burn WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
+        sql = among("SELECT * FROM burn WHERE nonce", "nonces")
         return await self._keyed(sql, keys, rows.burn_of, lambda one: key_of(one.message))
 
     async def burns_refunded_by(
         self, keys: Collection[ExecutionKey]
     ) -> Mapping[ExecutionKey, BurnFinal]:
-        sql = "SELECT * FROM burn WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
+        sql = among("SELECT * FROM burn WHERE refund_nonce", "nonces")
         return await self._keyed(sql, keys, rows.burn_of, refund_key)
 
     async def executions(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, Executed]:
-        sql = "SELECT * FROM execution WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
+        sql = among("SELECT * FROM execution WHERE nonce", "nonces")
         return await self._keyed(sql, keys, rows.executed_of, lambda one: one.key)
 
     async def _keyed(
@@ -189,7 +189,7 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
     ) -> dict[ExecutionKey, T]:
         """What stands under these keys. The database is asked for the nonces, of any lane: a
         handful more rows, where a whole key of each would be three values to send."""
-        named = await self._rows(sql, nonces=[key.nonce for key in keys])
+        named = await self._rows(sql, nonces=end_to_end([key.nonce for key in keys]))
         found = {name(one): one for one in map(read, named)}
         return {key: found[key] for key in keys if key in found}
 
@@ -224,8 +224,8 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         return _balances(await self._rows(sql, assets=list(assets)))
 
     async def known_entries(self, ids: Collection[EntryId]) -> set[EntryId]:
-        sql = "SELECT id FROM ledger_entry WHERE id = ANY(CAST(:ids AS bytea[]))"
-        return {EntryId(bytes(row.id)) for row in await self._rows(sql, ids=list(ids))}
+        sql = among("SELECT id FROM ledger_entry WHERE id", "ids")
+        return {EntryId(bytes(row.id)) for row in await self._rows(sql, ids=end_to_end(ids))}
 
     async def supply_at(
         self, chain: Domain, number: int, assets: Collection[AssetId]
@@ -247,8 +247,8 @@ class _Unit(JournalUnit, PaperTables, PeopleTables):
         }
 
     async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
-        sql = "SELECT * FROM claim WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        found = [rows.claim_of(row) for row in await self._rows(sql, ids=list(ids))]
+        sql = among("SELECT * FROM claim WHERE transfer_id", "ids")
+        found = [rows.claim_of(row) for row in await self._rows(sql, ids=end_to_end(ids))]
         return {one.ruling.transfer_id: one for one in found}
 
     async def issues(

@@ -10,7 +10,7 @@ from typing import Any
 
 from xstock_core.ids import AssetId, Domain, TransferId
 from xstock_core.observation import BurnFinal
-from xstock_runtime.database import insert_many
+from xstock_runtime.database import among, end_to_end, insert_many
 from xstock_supply_guard.adapters import rows
 from xstock_supply_guard.adapters.statements import Statements
 from xstock_supply_guard.model import (
@@ -42,8 +42,8 @@ class PaperTables(Statements):
     async def redemption_records(
         self, ids: Collection[TransferId]
     ) -> Mapping[TransferId, RedemptionRecord]:
-        sql = "SELECT * FROM redemption WHERE transfer_id = ANY(CAST(:ids AS bytea[]))"
-        found = [_redemption_of(row) for row in await self._rows(sql, ids=list(ids))]
+        sql = among("SELECT * FROM redemption WHERE transfer_id", "ids")
+        found = [_redemption_of(row) for row in await self._rows(sql, ids=end_to_end(ids))]
         return {one.transfer_id: one for one in found}
 
     async def open_redemptions(self, after: TransferId | None, limit: int) -> Sequence[BurnFinal]:

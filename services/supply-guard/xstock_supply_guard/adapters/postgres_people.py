@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from xstock_core.ids import AssetId
 from xstock_core.observation import OrphanBurn
-from xstock_runtime.database import insert_many
+from xstock_runtime.database import among, end_to_end, insert_many
 from xstock_supply_guard.adapters import rows_people as rows
 from xstock_supply_guard.adapters.statements import Statements
 from xstock_supply_guard.model import (
@@ -87,13 +87,13 @@ class PeopleTables(Statements):
         return {row.name: int(row.value) for row in await self._rows(sql, names=list(names))}
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
-        sql = "SELECT * FROM orphan WHERE nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = await self._rows(sql, nonces=list(nonces))
+        sql = among("SELECT * FROM orphan WHERE nonce", "nonces")
+        found = await self._rows(sql, nonces=end_to_end(nonces))
         return {bytes(row.nonce): rows.orphan_of(row) for row in found}
 
     async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
-        sql = "SELECT * FROM orphan WHERE refund_nonce = ANY(CAST(:nonces AS bytea[]))"
-        found = await self._rows(sql, nonces=list(nonces))
+        sql = among("SELECT * FROM orphan WHERE refund_nonce", "nonces")
+        found = await self._rows(sql, nonces=end_to_end(nonces))
         return {bytes(row.refund_nonce): rows.orphan_of(row) for row in found}
 
     async def add_orphans(self, orphans: Sequence[OrphanBurn]) -> None:

@@ -20,7 +20,7 @@ from xstock_core.observation import (
     TxRef,
     observation_id,
 )
-from xstock_runtime.database import Database, insert_many
+from xstock_runtime.database import Database, among, end_to_end, insert_many, statement
 from xstock_runtime.errors import Ambiguous, Fatal
 from xstock_runtime.kafka import Record
 from xstock_runtime.outbox import Outbox
@@ -134,8 +134,8 @@ class PostgresWatcherStore:
             return []
         by_id = {bytes(observation_id(observation)): observation for observation in observations}
         rows = await connection.execute(
-            text("SELECT id FROM observation WHERE id = ANY(CAST(:ids AS bytea[]))"),
-            {"ids": list(by_id)},
+            statement(among("SELECT id FROM observation WHERE id", "ids")),
+            {"ids": end_to_end(by_id)},
         )
         known = {bytes(row.id) for row in rows}
         return [observation for key, observation in by_id.items() if key not in known]
