@@ -19,7 +19,15 @@ from xstock_chains.solana.chain import SolanaAsset, SolanaChain
 from xstock_chains.solana.errors import RpcFault, broadcast_refused
 from xstock_chains.solana.mint import parse_token_account
 from xstock_chains.solana.programs import ata_of
-from xstock_chains.solana.rpc import Call, Rpc, account_of, dict_of, list_of, with_context
+from xstock_chains.solana.rpc import (
+    Call,
+    Rpc,
+    account_of,
+    dict_of,
+    status_call,
+    statuses_of,
+    with_context,
+)
 from xstock_chains.solana.signer import LocalSigner
 from xstock_chains.solana.wire import parse_message, transaction_bytes
 from xstock_core.ids import Address32
@@ -72,12 +80,8 @@ class SolanaHolder:
 
     async def included(self, tx: TxRef) -> bool | None:
         """True when it succeeded in a block, False when it failed there, None when not yet."""
-        call: Call = (
-            "getSignatureStatuses",
-            [[b58encode(tx.id).decode()], {"searchTransactionHistory": True}],
-        )
-        (answer,) = await self._rpc.batch([call])
-        values = list_of(with_context(answer, "getSignatureStatuses")[1], "getSignatureStatuses")
+        (answer,) = await self._rpc.batch([status_call(b58encode(tx.id).decode())])
+        _, values = statuses_of(answer)
         if not values or values[0] is None:
             return None
         status = dict_of(values[0], "status")

@@ -52,6 +52,7 @@ from xstock_chains.solana.rpc import (
     key_of,
     list_of,
     number_of,
+    status_call,
     with_context,
 )
 from xstock_core.ids import AssetId, InvalidId
@@ -315,11 +316,7 @@ class SolanaReader:
 
     async def inspect(self, tx: TxRef) -> TxStatus | None:
         """Where a transaction stands on this node; see `TxInspector`."""
-        answer = await self._rpc.call(
-            "getSignatureStatuses",
-            [b58encode(tx.id).decode()],
-            {"searchTransactionHistory": True},
-        )
+        (answer,) = await self._rpc.batch([status_call(b58encode(tx.id).decode())])
         _, (status,) = with_context(answer, "getSignatureStatuses")
         if status is None:
             return None

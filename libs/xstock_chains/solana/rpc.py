@@ -247,6 +247,36 @@ def with_context(value: Any, field: str) -> tuple[int, Any]:
     return number_of(context.get("slot"), f"{field}.context.slot"), answer["value"]
 
 
+_STATUSES: Final = "getSignatureStatuses"
+
+
+def status_call(signature: str, *, history: bool = True) -> Call:
+    """Where one transaction stands, by its base-58 signature.
+
+    Without `history` the node looks at its cache of recent statuses only.
+    Source: https://solana.com/docs/rpc/http/getsignaturestatuses
+    """
+    options = [{"searchTransactionHistory": True}] if history else []
+    return (_STATUSES, [[signature], *options])
+
+
+def statuses_of(answer: Any) -> tuple[int, list[Any]]:
+    """(the slot that was looked at, the statuses); raises InvalidMessage for another form."""
+    slot, values = with_context(answer, _STATUSES)
+    return slot, list_of(values, _STATUSES)
+
+
+def only_status(answer: Any) -> tuple[int, dict[str, Any] | None]:
+    """(the slot that was looked at, the one status, None where the node knows none).
+
+    Raises InvalidMessage for any other number of them than one.
+    """
+    slot, values = statuses_of(answer)
+    if len(values) != 1:
+        raise invalid(_STATUSES, len(values), "one status")
+    return slot, None if values[0] is None else dict_of(values[0], "status")
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account as a node shows it."""

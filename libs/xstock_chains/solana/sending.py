@@ -28,6 +28,7 @@ from xstock_chains.solana.rpc import (
     key_of,
     list_of,
     number_of,
+    status_call,
     with_context,
 )
 from xstock_chains.solana.signer import LocalSigner
@@ -183,11 +184,7 @@ class Sender:
         SECURITY: by final height and kept history of one state: a node that lags behind its own
         answer, or a pool of them, knows nothing of an absence.
         """
-        history = {"searchTransactionHistory": True}
-        calls: list[Call] = [
-            ("getEpochInfo", [FINALIZED]),
-            ("getSignatureStatuses", [[signed.id], history]),
-        ]
+        calls: list[Call] = [("getEpochInfo", [FINALIZED]), status_call(signed.id)]
         epoch, statuses = await self._rpc.batch(calls)
         info = dict_of(epoch, "getEpochInfo")
         slot, (status,) = with_context(statuses, "getSignatureStatuses")
@@ -196,7 +193,7 @@ class Sender:
         return status is None and seen and height > signed.last_height
 
     async def _confirmed(self, name: str, text: str) -> bool:
-        answer = await self._rpc.call("getSignatureStatuses", [text])
+        (answer,) = await self._rpc.batch([status_call(text, history=False)])
         (status,) = list_of(with_context(answer, "getSignatureStatuses")[1], "statuses")
         if status is None or status.get("confirmationStatus") == "processed":
             return False

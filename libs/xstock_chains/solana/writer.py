@@ -48,8 +48,9 @@ from xstock_chains.solana.rpc import (
     dict_of,
     invalid,
     key_of,
-    list_of,
     number_of,
+    only_status,
+    status_call,
     with_context,
 )
 from xstock_chains.solana.terms import Terms
@@ -353,20 +354,16 @@ class SolanaWriter:
         calls: list[Call] = [
             ("getBlockHeight", [FINALIZED]),
             ("getSlot", [FINALIZED]),
-            self._status_call(tx),
+            _status_call(tx),
         ]
         height, final_slot, answer = await self._rpc.batch(calls)
-        found = _only_status(answer)
+        _, found = only_status(answer)
         if found is not None:
             return await self._landed(found)
         terms = _slot_terms(slot)
         if terms is None or number_of(height, "getBlockHeight") <= terms[0]:
             return TxStatus(TxState.PENDING)
         return await self._expired(tx, terms, number_of(final_slot, "getSlot"))
-
-    def _status_call(self, tx: TxRef) -> Call:
-        options = {"searchTransactionHistory": True}
-        return ("getSignatureStatuses", [[b58encode(tx.id).decode()], options])
 
     async def _landed(self, found: dict[str, Any]) -> TxStatus:
         succeeded = found.get("err") is None
@@ -384,8 +381,8 @@ class SolanaWriter:
     async def _expired(self, tx: TxRef, terms: tuple[int, bytes], slot: int) -> TxStatus:
         """The final height is past the permit's: only now does an absence mean something, and
         only with the final state beside it, for history may be pruned or not yet replayed."""
-        answer = await self._rpc.call(*_spread(self._status_call(tx)))
-        found = _only_status(answer)
+        (answer,) = await self._rpc.batch([_status_call(tx)])
+        _, found = only_status(answer)
         if found is not None:
             return await self._landed(found)
         height, marker = terms
@@ -404,15 +401,8 @@ class SolanaWriter:
         return await self.markers.exists(marker, slot)
 
 
-def _spread(call: Call) -> tuple[Any, ...]:
-    return (call[0], *call[1])
-
-
-def _only_status(answer: Any) -> dict[str, Any] | None:
-    values = list_of(with_context(answer, "getSignatureStatuses")[1], "getSignatureStatuses")
-    if len(values) != 1:
-        raise invalid("getSignatureStatuses", len(values), "one status")
-    return None if values[0] is None else dict_of(values[0], "status")
+def _status_call(tx: TxRef) -> Call:
+    return status_call(b58encode(tx.id).decode())
 
 
 def _slot_terms(slot: SendSlot) -> tuple[int, bytes] | None:
