@@ -43,6 +43,18 @@ def parse_shares(value: int, field: str = "amount") -> Shares:
     return Shares(value)
 
 
+def rescaled(units: int, decimals: int, wanted: int = SHARE_DECIMALS) -> tuple[int, int]:
+    """(units at `wanted` decimals, the dust left over at `decimals`).
+
+    By default a token's units become units of 10^-8 share. Rounded down, a negative number too,
+    so that dust is never negative; to as many decimals or more there is none. Raises nothing:
+    whoever takes numbers from outside checks them first.
+    """
+    if wanted >= decimals:
+        return units * int(10 ** (wanted - decimals)), 0
+    return divmod(units, int(10 ** (decimals - wanted)))
+
+
 @dataclass(frozen=True, slots=True)
 class Amount:
     """`units` of an asset at `decimals`; only amounts of one asset and one scale add."""
@@ -64,11 +76,7 @@ class Amount:
 
     def convert(self, decimals: int) -> tuple["Amount", "Amount"]:
         """(this amount at `decimals`, the dust left over at the original decimals)."""
-        if decimals >= self.decimals:
-            scaled = self.units * 10 ** (decimals - self.decimals)
-            return Amount(scaled, decimals, self.asset), Amount(0, self.decimals, self.asset)
-        step = 10 ** (self.decimals - decimals)
-        whole, dust = divmod(self.units, step)
+        whole, dust = rescaled(self.units, self.decimals, decimals)
         return Amount(whole, decimals, self.asset), Amount(dust, self.decimals, self.asset)
 
 

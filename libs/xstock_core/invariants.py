@@ -183,6 +183,7 @@ def supply_true(token_units: int, inventory_units: int, decimals: int, ledger_sh
 
     `token_units` and the bridge's own `inventory_units` are at the token's `decimals`.
     """
+    # It checks those who use `amount.rescaled`, so it scales by itself.
     observed, booked = token_units - inventory_units, ledger_shares
     shift: int = 10 ** abs(decimals - SHARE_DECIMALS)
     if decimals < SHARE_DECIMALS:

@@ -8,7 +8,7 @@ share that was bridged between two readings therefore counts on no more than one
 
 from dataclasses import dataclass
 
-from xstock_core.amount import SHARE_DECIMALS, Shares
+from xstock_core.amount import Shares, rescaled
 from xstock_core.ids import Address32, Domain
 
 
@@ -30,10 +30,7 @@ class InventoryReading:
     @property
     def shares(self) -> Shares:
         """What may be excluded: whole units of 10^-8 share, less what was burned since."""
-        if self.decimals < SHARE_DECIMALS:
-            whole = self.units * 10 ** (SHARE_DECIMALS - self.decimals)
-        else:
-            whole = self.units // 10 ** (self.decimals - SHARE_DECIMALS)
+        whole, _ = rescaled(self.units, self.decimals)
         # SECURITY: a burn since may have been of these very shares; they may stand elsewhere now.
         return Shares(max(0, whole - self.burned))
 

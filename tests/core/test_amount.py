@@ -15,6 +15,7 @@ from xstock_core.amount import (
     displayed_decimal,
     nearest_amounts,
     parse_share_decimal,
+    rescaled,
 )
 from xstock_core.ids import U64_MAX, InvalidId, asset_id, parse_asset_id
 from xstock_core.observation import Observation, observation_id
@@ -45,6 +46,22 @@ def test_conversion__any_amount__keeps_whole_and_dust_together(
         start.convert(max(high, low))[0].units
     )
     assert dust.units < 10 ** max(0, high - low)
+
+
+@pytest.mark.parametrize(
+    ("units", "decimals", "kept"),
+    [
+        (10**10 + 7, 18, (1, 7)),
+        (-1, 18, (-1, 10**10 - 1)),
+        (-7, 8, (-7, 0)),
+        (-7, 6, (-700, 0)),
+        (0, 18, (0, 0)),
+    ],
+)
+def test_rescaled__a_tokens_units__are_shares_rounded_down_and_never_negative_dust(
+    units: int, decimals: int, kept: tuple[int, int]
+) -> None:
+    assert rescaled(units, decimals) == kept
 
 
 def test_nearest_amounts__with_dust__are_the_two_that_pass() -> None:

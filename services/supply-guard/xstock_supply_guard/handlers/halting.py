@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
+from xstock_core.amount import SHARE_DECIMALS, rescaled
 from xstock_core.ids import AssetId, Domain
 from xstock_core.review import EVERYTHING, Scope
 from xstock_runtime.errors import InvalidMessage
@@ -188,11 +189,15 @@ def _outdated(desk: Desk, readings: Sequence[BelievedSupply], asset: AssetId | N
 
 
 def excess(reading: BelievedSupply) -> int:
-    """Token units above the ledger at the reading's block; negative when below."""
-    scale: int = reading.supply.decimals - 8
-    if scale >= 0:
-        return int(reading.units - reading.ledger * 10**scale)
-    return int(reading.units * 10**-scale - reading.ledger)
+    """Token units above the ledger at the reading's block; negative when below.
+
+    Units of 10^-8 share where the token's are coarser: in the finer of the two nothing is lost.
+    """
+    decimals = reading.supply.decimals
+    finer = max(decimals, SHARE_DECIMALS)
+    shown, _ = rescaled(reading.units, decimals, finer)
+    booked, _ = rescaled(reading.ledger, SHARE_DECIMALS, finer)
+    return shown - booked
 
 
 def check_words(field: str, value: str, longest: int = _REASON_CHARACTERS_MAX) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from xstock_core.amount import SHARE_DECIMALS, Shares
+from xstock_core.amount import Shares, rescaled
 from xstock_core.ids import AssetId, Domain
 from xstock_core.ledger import (
     CUSTODY,
@@ -162,11 +162,7 @@ def _check_reading(
 def split_units(reading: BelievedSupply) -> tuple[int, int]:
     """(whole units of 10^-8 share, what is left over in the token's units) of a reading."""
     units = reading.supply.token_units - reading.supply.bridge_inventory_units
-    decimals = reading.supply.decimals
-    if decimals < SHARE_DECIMALS:
-        return units * 10 ** (SHARE_DECIMALS - decimals), 0
-    whole, residue = divmod(units, 10 ** (decimals - SHARE_DECIMALS))
-    return whole, residue
+    return rescaled(units, reading.supply.decimals)
 
 
 async def submit_opening(
