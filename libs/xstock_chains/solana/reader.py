@@ -52,6 +52,7 @@ from xstock_chains.solana.rpc import (
     key_of,
     list_of,
     number_of,
+    only_status,
     status_call,
     with_context,
 )
@@ -317,10 +318,9 @@ class SolanaReader:
     async def inspect(self, tx: TxRef) -> TxStatus | None:
         """Where a transaction stands on this node; see `TxInspector`."""
         (answer,) = await self._rpc.batch([status_call(b58encode(tx.id).decode())])
-        _, (status,) = with_context(answer, "getSignatureStatuses")
-        if status is None:
+        _, fields = only_status(answer)
+        if fields is None:
             return None
-        fields = dict_of(status, "status")
         ok = fields.get("err") is None
         confirmed = fields.get("confirmationStatus")
         if confirmed not in ("confirmed", "finalized"):

@@ -26,8 +26,8 @@ from xstock_chains.solana.rpc import (
     dict_of,
     invalid,
     key_of,
-    list_of,
     number_of,
+    only_status,
     status_call,
     with_context,
 )
@@ -187,14 +187,14 @@ class Sender:
         calls: list[Call] = [("getEpochInfo", [FINALIZED]), status_call(signed.id)]
         epoch, statuses = await self._rpc.batch(calls)
         info = dict_of(epoch, "getEpochInfo")
-        slot, (status,) = with_context(statuses, "getSignatureStatuses")
+        slot, status = only_status(statuses)
         seen = slot >= number_of(info.get("absoluteSlot"), "absoluteSlot")
         height = number_of(info.get("blockHeight"), "blockHeight")
         return status is None and seen and height > signed.last_height
 
     async def _confirmed(self, name: str, text: str) -> bool:
         (answer,) = await self._rpc.batch([status_call(text, history=False)])
-        (status,) = list_of(with_context(answer, "getSignatureStatuses")[1], "statuses")
+        _, status = only_status(answer)
         if status is None or status.get("confirmationStatus") == "processed":
             return False
         if status.get("err") is not None:

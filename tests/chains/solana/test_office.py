@@ -36,11 +36,12 @@ from xstock_chains.solana.programs import (
     set_pause,
     transfer,
 )
+from xstock_chains.solana.reader import SolanaReader
 from xstock_chains.solana.sending import ACT, Sender
 from xstock_chains.solana.signer import LocalSigner
 from xstock_chains.solana.wire import Instruction, Meta
 from xstock_core.ids import AssetId
-from xstock_core.observation import Role, RoleMoved
+from xstock_core.observation import Role, RoleMoved, TxRef
 from xstock_runtime.clock import SystemClock
 from xstock_runtime.errors import Ambiguous, Fatal, InvalidMessage, Transient
 from xstock_runtime.hashing import keccak256
@@ -470,6 +471,24 @@ async def test_sending__no_status_from_a_node_behind__is_never_an_absence(
     with pytest.raises(Ambiguous, match="ACT_PENDING"):
         await Sender(rpc, AGENT, HurriedClock(3.0), ACT).send("transfer", instructions)
     assert len(sent) == transactions
+
+
+@pytest.mark.parametrize("value", [[], [None, None], [7]], ids=["none", "two", "no object"])
+async def test_sending__the_node_gives_no_single_status__is_named(world: World, value: Any) -> None:
+    """F37: neither landed nor absent, and no error of Python's own."""
+
+    def garbles(method: str, params: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if method != "getSignatureStatuses":
+            return answer
+        return {"result": {"context": answer["result"]["context"], "value": value}}
+
+    rpc = lying(world.node.url, garbles)
+    world.opened.append(rpc)
+    instructions = [transfer(AGENT.identity, HOLDER.identity, SHARE)]
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        await Sender(rpc, AGENT, HurriedClock(3.0), ACT).send("transfer", instructions)
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        await SolanaReader(world.chain, rpc).inspect(TxRef(world.chain.domain, bytes(64)))
 
 
 async def test_sending__the_payer_is_empty__says_who_needs_coins(world: World) -> None:

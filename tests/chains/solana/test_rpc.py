@@ -12,7 +12,14 @@ from xstock_chains.solana.errors import (
     parse_failure,
     refused,
 )
-from xstock_chains.solana.rpc import Rpc, base64_of, key_of, number_of, with_context
+from xstock_chains.solana.rpc import (
+    Rpc,
+    base64_of,
+    key_of,
+    number_of,
+    only_status,
+    with_context,
+)
 from xstock_runtime.errors import Ambiguous, InvalidMessage, ServiceError, Transient
 
 CODES = [*range(-32020, -32000), -32602, -32600, -32601, -32603, -32700, 429, -1]
@@ -149,3 +156,16 @@ def test_block_without_time__waits() -> None:
     """A node that has not stored the time yet is behind, not wrong."""
     with pytest.raises(Transient, match="NODE_BEHIND"):
         parse_block(5, {"blockTime": None, "blockHeight": 5})
+
+
+@pytest.mark.parametrize("value", [None, [], [None, None], {"a": 1}, [7], "no"])
+def test_status__not_exactly_one__is_malformed(value: Any) -> None:
+    """F37: nothing is concluded from it, not even an absence."""
+    with pytest.raises(InvalidMessage, match="RPC_MALFORMED"):
+        only_status({"context": {"slot": 9}, "value": value})
+
+
+def test_status__one_or_none_known__comes_with_its_slot() -> None:
+    known = {"slot": 3, "err": None}
+    assert only_status({"context": {"slot": 9}, "value": [known]}) == (9, known)
+    assert only_status({"context": {"slot": 9}, "value": [None]}) == (9, None)
