@@ -59,9 +59,10 @@ from xstock_wire.papers import ATTESTATION, ISSUE_ORDER, PaperKey
 from xstock_wire.v1 import papers_pb2, supply_guard_pb2
 
 BATCH = 400
-BATCHES = 10
+BATCHES = 15
+TURNS = 5
 CONNECTIONS = 8
-PGBENCH_SECONDS = 6
+PGBENCH_SECONDS = 2
 ENTRIES_FEW = 10_000
 ENTRIES_MANY = 200_000
 """What a usual run can afford."""
@@ -408,16 +409,18 @@ async def _rate(server: PostgresServer, bench: GuardBench) -> dict[str, Result]:
     await server.create_database("pgbench")
     await _pgbench(server, "-i", "-q", "-s", "10")
     await bench.review(bench.batches(2))
-    before = await _simple_updates(server)
-    best = 0.0
-    for _ in range(2):
-        best = max(best, BATCH * BATCHES / await _seconds(bench, BATCHES))
-    baseline = (before + await _simple_updates(server)) / 2
+    pairs = []
+    for _ in range(TURNS):
+        baseline = await _simple_updates(server)
+        pairs.append((BATCH * BATCHES / await _seconds(bench, BATCHES), baseline))
+    # The pair in the middle: on a shared box a turn of either may come at a bad moment.
+    rate, baseline = sorted(pairs, key=lambda pair: pair[0] / pair[1])[TURNS // 2]
     how = (
         f"batches of {BATCH}, burn posted, cap, ruling, journal and outbox committed, one "
-        f"signature a batch; baseline: pgbench -N, {CONNECTIONS} connections, same durable server"
+        f"signature a batch; baseline: pgbench -N, {CONNECTIONS} connections, same durable server; "
+        f"the middle one of {TURNS} turns"
     )
-    return {"guard_reviews_per_s": against(best, baseline, "1/s", 1.0, how)}
+    return {"guard_reviews_per_s": against(rate, baseline, "1/s", 1.0, how)}
 
 
 async def _growth(
