@@ -61,7 +61,7 @@ class Attestation:
     def limit(self, margin_bps: int, excluded: int) -> int:
         """What exposure may come to: the cap, with the `excluded` inventory on top (INV-04).
 
-        The only place that adds the two; everybody who compares exposure asks here.
+        The only place where a guard adds the two; all that compares exposure asks here.
         """
         return self.cap(margin_bps) + excluded
 
