@@ -395,7 +395,7 @@ async def _give_back(connection: AsyncConnection) -> None:
 
 
 statement = lru_cache(maxsize=512)(text)
-"""`text` of a constant of the program: read for its parameters once, not at each execution."""
+"""`text` of the program's own words, few of them: read for its parameters once, not each time."""
 
 
 _ID_BYTES = 32
@@ -415,9 +415,12 @@ def among(selection: str, name: str) -> str:
 
 def end_to_end(ids: Collection[bytes]) -> bytes:
     """Identifiers as `among` reads them. Raises ValueError if one has not 32 bytes."""
-    if wrong := {size for size in map(len, ids) if size != _ID_BYTES}:
-        raise ValueError(f"an identifier has {_ID_BYTES} bytes, not {sorted(wrong)}")
-    return b"".join(ids)
+    joined = b"".join(ids)
+    # SECURITY: cut up wrongly, a known identifier would read as one that nobody knows.
+    if len(joined) != _ID_BYTES * len(ids) or set(map(len, ids)) - {_ID_BYTES}:
+        sizes = sorted(set(map(len, ids)))
+        raise ValueError(f"an identifier has {_ID_BYTES} bytes, not {sizes}")
+    return joined
 
 
 async def insert_many(
@@ -467,10 +470,10 @@ def page_of(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> tuple[str, dict
         if values.count(values[0]) == len(values):
             chosen.append(f"CAST(:{name} AS {element})")
         elif width := _width(values) if element == "bytea" else 0:
-            chosen.append(
-                f"substr(CAST(:{name} AS bytea), {width} * CAST(n - 1 AS int) + 1, {width})"
-            )
-            parameters[name] = b"".join(values)
+            size = f"CAST(:w{index} AS int)"
+            first = f"{size} * CAST(n - 1 AS int) + 1"
+            chosen.append(f"substr(CAST(:{name} AS bytea), {first}, {size})")
+            parameters |= {name: b"".join(values), f"w{index}": width}
         else:
             chosen.append(f"c{index}")
             names.append(f"c{index}")
@@ -485,8 +488,8 @@ def page_of(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> tuple[str, dict
 
 
 def _width(values: Sequence[bytes | None]) -> int:
-    """How many bytes each of the values has; 0 if they differ, or are none."""
-    if None in values:
+    """How many bytes each of the values has; 0 if they differ, or one is none."""
+    if not all(isinstance(value, bytes) for value in values):
         return 0
     widths = set(map(len, cast("Sequence[bytes]", values)))
     return widths.pop() if len(widths) == 1 else 0

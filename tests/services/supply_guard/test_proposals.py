@@ -276,6 +276,33 @@ async def test_proposal__about_what_cannot_be_decided__is_refused_by_its_field(
     assert (await told(world), await lines_of(world)) == ([], [])
 
 
+@pytest.mark.parametrize("subject", [b"", bytes(ID)[1:], bytes(ID) + b"0", bytes(ID) * 2])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ProposalKind.RELEASE,
+        ProposalKind.CANCEL,
+        ProposalKind.REFUND,
+        ProposalKind.REDIRECT,
+        ProposalKind.ORPHAN_REFUND,
+        ProposalKind.WRITE_OFF,
+    ],
+)
+async def test_proposal__about_what_has_the_size_of_no_identifier__is_refused_by_its_field(
+    kind: ProposalKind, subject: bytes
+) -> None:
+    """The store refuses to be asked for it (`end_to_end`): that must not be what people see."""
+    world = World()
+    await booked(world)
+    with pytest.raises(InvalidMessage) as caught:
+        await proposed(world, kind, subject, payload=DIGEST)
+    assert caught.value.code == "PROPOSAL_REFUSED"
+    assert caught.value.metadata == {"field": "subject", "value": subject.hex()}
+    with pytest.raises(ValueError, match="an identifier has 32 bytes"):
+        async with world.store.read() as books:
+            await books.claims([TransferId(subject)])
+
+
 @pytest.mark.parametrize("kind", [ProposalKind.CANCEL, ProposalKind.REFUND, ProposalKind.REDIRECT])
 @pytest.mark.parametrize("known", ["burn", "claim"])
 async def test_proposal__about_a_transfer_that_is_known_in_any_way__is_kept(

@@ -24,6 +24,7 @@ from xstock_core.observation import (
     SupplyMoved,
 )
 from xstock_core.release import ExecutionKey, key_of
+from xstock_runtime.database import end_to_end
 from xstock_runtime.errors import Fatal
 from xstock_supply_guard.adapters.linking import Unlinked
 from xstock_supply_guard.adapters.memory_papers import PaperMemory, PaperState
@@ -177,9 +178,11 @@ class _Unit(PaperMemory, PeopleMemory):
         return {one for one in ids if one in self.state.observations}
 
     async def known_burns(self, ids: Collection[TransferId]) -> set[TransferId]:
+        end_to_end(ids)
         return {one for one in ids if one in self.state.burns}
 
     async def burns(self, ids: Collection[TransferId]) -> Mapping[TransferId, BurnFinal]:
+        end_to_end(ids)
         return _pick(self.state.burns, ids)
 
     async def burns_of(self, keys: Collection[ExecutionKey]) -> Mapping[ExecutionKey, BurnFinal]:
@@ -241,6 +244,7 @@ class _Unit(PaperMemory, PeopleMemory):
         return {place: shares for place, shares in found.items() if shares}
 
     async def claims(self, ids: Collection[TransferId]) -> Mapping[TransferId, ClaimRecord]:
+        end_to_end(ids)
         return _pick(self.state.claims, ids)
 
     async def issues(

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import dataclass, field, fields
 
 from xstock_core.ids import AssetId, TransferId
+from xstock_runtime.database import end_to_end
 from xstock_supply_guard.model import (
     OpeningRecord,
     PaperSignature,
@@ -46,6 +47,7 @@ class PaperMemory:
     async def redemption_records(
         self, ids: Collection[TransferId]
     ) -> Mapping[TransferId, RedemptionRecord]:
+        end_to_end(ids)
         known = self.papers.redemptions
         return {key: known[key] for key in ids if key in known}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from xstock_core.ids import AssetId, orphan_refund_nonce
 from xstock_core.observation import OrphanBurn
+from xstock_runtime.database import end_to_end
 from xstock_runtime.hashing import keccak256
 from xstock_supply_guard.model import (
     Alarm,
@@ -96,10 +97,12 @@ class PeopleMemory:
         return {name: known[name] for name in names if name in known}
 
     async def orphans(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        end_to_end(nonces)
         known = self.people.orphans
         return {bytes(nonce): known[nonce] for nonce in nonces if nonce in known}
 
     async def orphans_refunded_by(self, nonces: Collection[bytes]) -> Mapping[bytes, OrphanBurn]:
+        end_to_end(nonces)
         known = self.people.orphans.values()
         by_refund = {bytes(orphan_refund_nonce(one.nonce, keccak256)): one for one in known}
         return {bytes(nonce): by_refund[nonce] for nonce in nonces if nonce in by_refund}

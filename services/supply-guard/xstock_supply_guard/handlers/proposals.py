@@ -211,7 +211,7 @@ async def _check_limits(desk: Desk, unit: GuardReads, subject: bytes, payload: b
 
 async def _check_release(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
     del desk
-    record = (await unit.claims([TransferId(subject)])).get(TransferId(subject))
+    record = (await unit.claims(_ids(subject))).get(TransferId(subject))
     parked = record is not None and record.ruling.outcome is Outcome.PARKED
     if record is None or not parked or record.ruling.reason not in _REVIEWED:
         remedy = f"give a transfer that is parked here as {' or '.join(_REVIEWED)}"
@@ -226,6 +226,11 @@ async def _check_release(desk: Desk, unit: GuardReads, subject: bytes, payload: 
     return now
 
 
+def _ids(subject: bytes) -> list[TransferId]:
+    """The identifier that a subject is; what has another size names nothing that is booked."""
+    return [TransferId(subject)] if len(subject) == _SUBJECT_BYTES else []
+
+
 def _about(ruling: Ruling) -> bytes:
     """What a RELEASE lets through: the reason and, for SCREENED, every address that is listed."""
     parties = ruling.detail.get("parties", "") if ruling.reason == Reason.SCREENED.value else ""
@@ -234,8 +239,8 @@ def _about(ruling: Ruling) -> bytes:
 
 async def _check_transfer(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
     del desk
-    known = await unit.known_burns([TransferId(subject)])
-    if not known and TransferId(subject) not in await unit.claims([TransferId(subject)]):
+    ids = _ids(subject)
+    if not await unit.known_burns(ids) and not await unit.claims(ids):
         raise _refused("subject", subject.hex(), "give the id of a transfer this guard has booked")
     return payload
 
@@ -247,7 +252,7 @@ async def _check_redirect(desk: Desk, unit: GuardReads, subject: bytes, payload:
 
 
 async def _check_orphan(unit: GuardReads, subject: bytes, other: ProposalKind) -> OrphanBurn:
-    orphan = (await unit.orphans([subject])).get(subject)
+    orphan = (await unit.orphans(_ids(subject))).get(subject)
     if orphan is None:
         raise _refused("subject", subject.hex(), "give the nonce of an orphan burn booked here")
     # SECURITY: refunded and written off, its shares would exist and be no exposure.
