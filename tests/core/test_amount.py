@@ -70,6 +70,7 @@ def test_nearest_amounts__with_dust__are_the_two_that_pass() -> None:
     below, above = nearest_amounts(wei)
     assert (below.units, above.units) == (10**18, 10**18 + 10**10)
     assert below.convert(SHARE_DECIMALS)[1].units == above.convert(SHARE_DECIMALS)[1].units == 0
+    assert above.asset == below.asset == wei.asset
     assert nearest_amounts(below) == (below, below)
 
 
@@ -107,6 +108,11 @@ def test_displayed__is_exact_and_without_exponent(shares: int, multiplier: int, 
 def test_share_decimal__with_dust__names_the_amounts_that_pass() -> None:
     with pytest.raises(InvalidAmount, match=r"1\.12345678 or 1\.12345679 would pass"):
         parse_share_decimal("1.123456785")
+
+
+def test_share_decimal__without_a_whole_part_or_a_fraction__is_read_as_written() -> None:
+    assert parse_share_decimal(".5") == 50_000_000
+    assert parse_share_decimal("5.") == 500_000_000
 
 
 @pytest.mark.parametrize("symbol", ["", "TSLA x", "TSLÄx", "x" * 65])

@@ -54,11 +54,24 @@ def test_split__one_chain_late__the_window_names_who_is_awaited() -> None:
     assert windows[0].why == f"multiplier {10 * ONE} of chain 2, custody"
 
 
+def test_split__in_the_very_second_of_its_activation__is_awaited_already() -> None:
+    assert windows_of([SPLIT], OLD, ONE, AT)[0].why
+    assert not windows_of([SPLIT], OLD, ONE, AT - 1)[0].why
+
+
+def test_split__settled_once_and_custody_silent__names_custody() -> None:
+    (window,) = windows_of([replace(SPLIT, settled=True)], NEW, None, AT + WINDOW_SECONDS)
+    assert window.why == "any multiplier of custody"
+
+
 def test_unannounced__a_chain_or_custody_apart__holds_without_an_end() -> None:
     for shown, attested in (({**OLD, Domain.BNB: 10 * ONE}, ONE), (OLD, 10 * ONE), (NEW, ONE)):
         windows = windows_of([], shown, attested, AT)
         assert shut(windows, AT)
         assert (windows[0].closes, windows[0].settled) == (0, False)
+    said = f"chain 1 says {ONE}, chain 2 says {ONE}, custody says {10 * ONE}"
+    (apart,) = windows_of([], OLD, 10 * ONE, AT)
+    assert apart.why == f"one multiplier: {said}"
     assert windows_of([], OLD, ONE, AT) == ()
     assert windows_of([], {Domain.BNB: None}, ONE, AT) == ()
 

@@ -27,10 +27,13 @@ from xstock_core.ids import (
     InvalidId,
     Nonce,
     asset_id,
+    counter_nonce,
+    nonce_counter,
     orphan_refund_nonce,
     parse_address,
     parse_asset_id,
     parse_domain,
+    parse_nonce,
     parse_transfer_id,
     solana_nonce,
 )
@@ -66,6 +69,7 @@ from xstock_core.observation import (
     RoleMoved,
     SkipReason,
     SupplyMoved,
+    by_id,
     observation_id,
 )
 from xstock_core.quorum import agree, check_quorum, check_threshold
@@ -76,6 +80,9 @@ from xstock_core.signing import Grant, grants_by_item
 
 BURN = EntryKind.BURN
 Raises = Callable[[], object]
+
+_WIDE = Address32(b"\x01" * 32)
+"""32 bytes that no chain of 20-byte addresses can have."""
 
 NAMED: dict[str, tuple[Raises, tuple[str, object]]] = {
     "account of supply without a chain": (
@@ -144,6 +151,44 @@ NAMED: dict[str, tuple[Raises, tuple[str, object]]] = {
     "symbol with a space": (lambda: asset_id("TSLA x"), ("symbol", "TSLA x")),
     "symbol too long": (lambda: asset_id("T" * 65), ("symbol", "T" * 65)),
     "signature too short": (lambda: solana_nonce(b"\1", 0, 0), ("signature", b"\1")),
+    "message from no chain": (lambda: a_message(source=7), ("source", 7)),
+    "message to no chain": (lambda: a_message(destination=7), ("destination", 7)),
+    "issuance from a chain": (lambda: a_message(kind=Kind.ISSUE), ("source", 1)),
+    "transfer from custody": (
+        lambda: a_message(source=Domain.CUSTODY, kind=Kind.TRANSFER), ("source", 100),
+    ),
+    "redemption to a chain": (lambda: a_message(kind=Kind.REDEEM), ("destination", 2)),
+    "transfer to custody": (
+        lambda: a_message(destination=Domain.CUSTODY), ("destination", 100),
+    ),
+    "transfer to where it is": (
+        lambda: a_message(destination=Domain.ETHEREUM), ("destination", 1),
+    ),
+    "transfer from Solana to Solana": (
+        lambda: a_message(source=Domain.SOLANA, destination=Domain.SOLANA), ("destination", 4),
+    ),
+    "refund of a chain's own": (
+        lambda: a_message(kind=Kind.REFUND, destination=Domain.ETHEREUM), ("destination", 1),
+    ),
+    "bridge of another width": (
+        lambda: a_message(source_bridge=_WIDE), ("source_bridge", _WIDE.hex()),
+    ),
+    "refund address of another width": (
+        lambda: a_message(refund_address=_WIDE), ("refund_address", _WIDE.hex()),
+    ),
+    "recipient of another width": (
+        lambda: a_message(recipient=_WIDE), ("recipient", _WIDE.hex()),
+    ),
+    "address of another width": (
+        lambda: parse_address(_WIDE, Domain.TRON), ("address", _WIDE.hex()),
+    ),
+    "nonce of zero": (lambda: parse_nonce(bytes(32)), ("nonce", "00" * 32)),
+    "counter of zero": (
+        lambda: counter_nonce(a_bridge(Domain.BNB), 0, keccak256), ("counter", 0),
+    ),
+    "counter above 64 bits": (
+        lambda: counter_nonce(a_bridge(Domain.BNB), 2**64, keccak256), ("counter", 2**64),
+    ),
     "message of no kind": (
         lambda: parse_message(b"\1\7" + a_message().pack()[2:]), ("kind", 7),
     ),
@@ -211,6 +256,22 @@ def test_violation__whatever_is_broken__says_which_promise_and_the_figures(name:
         raises()
     assert (found.value.id, found.value.detail) == (invariant, detail)
     assert str(found.value) == f"{invariant.value}: {detail}"
+
+
+def test_nonce__of_the_last_counter__is_counted_back() -> None:
+    for counter in (1, 2**64 - 1):
+        nonce = counter_nonce(a_bridge(Domain.BNB), counter, keccak256)
+        assert nonce[24:] == counter.to_bytes(8, "big")
+        assert nonce_counter(nonce) == counter
+
+
+def test_recipient__on_a_chain_of_wide_addresses__may_fill_all_32_bytes() -> None:
+    """The width asked for is the destination's, not the source's."""
+    assert a_message(destination=Domain.SOLANA, recipient=_WIDE).recipient == _WIDE
+    from_solana = a_message(
+        source=Domain.SOLANA, destination=Domain.BNB, source_bridge=_WIDE, refund_address=_WIDE
+    )
+    assert (from_solana.source_bridge, from_solana.refund_address) == (_WIDE, _WIDE)
 
 
 def test_ensure__of_what_holds__is_silent() -> None:
@@ -326,6 +387,14 @@ CONTENTS: dict[str, tuple[Observation, bytes]] = {
     "SupplyMoved": (SupplyMoved(TSLAX, -12, _AT), TSLAX + b"-12"),
     "RoleMoved": (RoleMoved(Role.OWNER, _WHO, b"new", _AT), b"\x04" + _WHO + b"new"),
 }  # fmt: skip
+
+
+def test_observations__by_id__keep_their_order_and_come_under_their_own_id() -> None:
+    every = [observation for observation, _ in CONTENTS.values()]
+    found = by_id(every)
+    assert list(found.values()) == every
+    assert [observation_id(one) for one in every] == list(found)
+    assert by_id(iter(every[:1] * 2)) == {observation_id(every[0]): every[0]}
 
 
 @pytest.mark.parametrize("name", CONTENTS)

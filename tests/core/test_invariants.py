@@ -114,6 +114,42 @@ def test_linked__a_parent_that_is_another_block__is_no_chain() -> None:
     assert not linked([FIRST, replace(SECOND, number=3)], [b"", FIRST.hash])
 
 
+def test_chain_balance__of_nothing__is_kept() -> None:
+    """INV-05."""
+    predicate = PREDICATES[InvariantId.CHAIN_BALANCE]
+    assert predicate({(TSLAX, supply(Domain.BNB)): 0})
+    assert predicate({(TSLAX, supply(Domain.BNB)): 1})
+
+
+@pytest.mark.parametrize(
+    ("total", "needed", "sane"),
+    [
+        (1, 1, True),
+        (3, 3, True),
+        (5, 3, True),
+        (2, 1, False),
+        (4, 2, False),
+        (0, 0, False),
+        (1, 0, False),
+        (2, 3, False),
+        (3, True, False),
+        (3, 2.0, False),
+    ],
+)
+def test_threshold__at_its_edges__is_more_than_half_and_not_more_than_all(
+    total: int, needed: int, sane: bool
+) -> None:
+    """INV-12."""
+    assert PREDICATES[InvariantId.CONFIG_SANITY](total, needed) is sane
+
+
+def test_rate__refilled_by_the_seconds_between__and_not_by_the_clock() -> None:
+    """INV-11."""
+    predicate = PREDICATES[InvariantId.RATE]
+    assert predicate([(1_000, 5), (1_005, 5)], 5, 1)
+    assert not predicate([(1_000, 5), (1_001, 5)], 5, 1)
+
+
 def test_supply__token_of_fewer_decimals_than_shares__is_compared_exactly() -> None:
     """INV-16."""
     predicate = PREDICATES[InvariantId.SUPPLY_TRUTH]

@@ -68,6 +68,7 @@ def test_reading__its_age__counts_up_to_the_limit_and_never_without_one() -> Non
     assert is_fresh(NOW - 60, NOW, 60)
     assert is_fresh(NOW + 5, NOW, 60)
     assert not is_fresh(NOW - 61, NOW, 60)
+    assert is_fresh(NOW - 1, NOW, 1)
     assert not is_fresh(NOW, NOW, 0)
 
 
