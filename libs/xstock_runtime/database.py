@@ -101,6 +101,9 @@ class DatabaseSettings:
             "default_transaction_isolation": "read committed",
             "timezone": "UTC",
             "jit": "off",
+            # A kept plan stays what was right for the table as it was last analysed: a short one
+            # that has grown since would be read whole for every page of identifiers.
+            "plan_cache_mode": "force_custom_plan",
         }
 
 

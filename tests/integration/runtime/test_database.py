@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +181,46 @@ async def test_session_settings__of_every_pooled_connection__are_the_promised_on
             await connection.execute(
                 text(
                     "SELECT current_setting('synchronous_commit'), "
-                    "current_setting('statement_timeout'), current_setting('lock_timeout')"
+                    "current_setting('statement_timeout'), current_setting('lock_timeout'), "
+                    "current_setting('plan_cache_mode')"
                 )
             )
         ).one()
-    assert tuple(row) == ("on", "10s", "3s")
+    assert tuple(row) == ("on", "10s", "3s", "force_custom_plan")
+
+
+@pytest.mark.parametrize(("defence", "whole"), [(True, 0), (False, 1)])
+async def test_among__table_grown_since_it_was_analysed__is_not_read_whole(
+    database: Database, defence: bool, whole: int
+) -> None:
+    """A plan kept from when the table was short reads it row by row; taken out, it does."""
+    sql = statement(among("SELECT id FROM grown WHERE id", "ids"))
+
+    def ids(first: int, last: int) -> list[bytes]:
+        return [sha256(number.to_bytes(4, "big")).digest() for number in range(first, last)]
+
+    async with database.transaction() as connection:
+
+        async def look_up() -> int:
+            """How often the table was read whole for a page of identifiers."""
+            read = text("SELECT seq_scan FROM pg_stat_xact_all_tables WHERE relname = 'grown'")
+            before = await connection.scalar(read)
+            found = await connection.scalars(sql, {"ids": end_to_end(ids(0, 2_000))})
+            assert len(found.all()) == min(2_000, rows)
+            return int(await connection.scalar(read) or 0) - int(before or 0)
+
+        if not defence:
+            await connection.execute(text("SET LOCAL plan_cache_mode = auto"))
+        # A temporary table: nobody analyses it meanwhile.
+        await connection.execute(text("CREATE TEMP TABLE grown (id bytea PRIMARY KEY)"))
+        rows = 60
+        await insert_many(connection, "grown", {"id": ("bytea", ids(0, rows))})
+        await connection.execute(text("ANALYZE grown"))
+        for _ in range(10):
+            await look_up()
+        await insert_many(connection, "grown", {"id": ("bytea", ids(rows, 20_000))})
+        rows = 20_000
+        assert await look_up() == whole
 
 
 async def test_lock__held_by_another__is_transient_after_the_limit(database: Database) -> None:
