@@ -201,6 +201,36 @@ def test_redemption__rejected_by_enough__flows_back() -> None:
     assert view(closed).phase is Phase.REFUNDED
 
 
+def test_redemption__granted_after_its_refund_was_opened__is_refunding_and_not_paid() -> None:
+    """Both words cannot be true; what is under way goes on, and nothing is called over."""
+    state = told(
+        REDEEM,
+        BurnFinalized(a_burn(REDEEM)),
+        RefundOpened(id_of(REDEEM_REFUND)),
+        a_verdict(1),
+        a_verdict(2),
+    )
+    assert (view(state).phase, view(state).terminal) == (Phase.REFUNDING, False)
+
+
+def test_redemption__its_refund_known_before_the_rejections__flows_back_all_the_same() -> None:
+    """F48: the guards' words come last, or not at all."""
+    burned = told(REDEEM, BurnFinalized(a_burn(REDEEM)))
+    opened_first = absorb(burned, RefundOpened(id_of(REDEEM_REFUND)))
+    assert view(opened_first).phase is Phase.REFUNDING
+    final_first = absorb(burned, RefundFinalized(a_release(REDEEM_REFUND)))
+    assert view(final_first).phase is Phase.REFUNDED
+
+
+def test_redemption__rejected_by_one_and_set_aside_by_another__waits_and_is_not_parked() -> None:
+    aside = refuse(Reason.MANUAL_REVIEW)
+    state = told(REDEEM, BurnFinalized(a_burn(REDEEM)), a_verdict(1, REJECTED), a_verdict(2, aside))
+    shown = view(state)
+    assert shown.phase is Phase.HELD
+    assert shown.waiting_for is not None
+    assert shown.waiting_for.reason == "REDEMPTION_REJECTED"
+
+
 def test_redemption__paid_out_and_refunded__halts() -> None:
     state = told(
         REDEEM,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import permutations
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +27,7 @@ from xstock_core.facts import (
     BurnVanished,
     CancelFinalized,
     CancelRequested,
+    CancelWithdrawn,
     DeadlinePassed,
     Fact,
     OperatorParked,
@@ -34,6 +35,7 @@ from xstock_core.facts import (
     OrderAccepted,
     OrderVoided,
     OrphanFound,
+    RefundDue,
     RefundFinalized,
     RefundOpened,
     ReleaseAuthorized,
@@ -60,7 +62,11 @@ from xstock_core.transfer import (
     RequestVerdicts,
     SubmitRelease,
     TransferState,
+    View,
+    WaitingFor,
+    due_since,
     granted_by,
+    live_attempts,
     open_transfer,
     phase_of,
     revision,
@@ -289,6 +295,82 @@ def test_transfer__waits_of_different_length__the_last_to_end_is_shown() -> None
     assert (wait.reason, wait.until) == ("HALTED", None)
 
 
+def test_transfer__two_refusals_under_one_sequence__the_same_one_counts_in_any_order() -> None:
+    """F48."""
+    words = [a_verdict(1, HOLD), a_verdict(1, REJECT), a_verdict(1, refuse(Reason.HALTED))]
+    assert len({str(after(BURN, *order).rulings) for order in permutations(words)}) == 1
+
+
+def test_transfer__included_by_a_stranger__is_releasing_though_we_never_sent_it() -> None:
+    included = ReleaseIncluded(b"batch", b"tx")
+    state = after(BURN, *GRANTS, SIGNED, included)
+    assert phase_of(state) is Phase.RELEASING
+    assert state.included == {(b"batch", b"tx")}
+
+
+def test_transfer__signed_twice__both_are_sent_in_order_and_the_later_deadline_is_shown() -> None:
+    later = ReleaseAuthorized(b"a later one", NOW + 3_600)
+    state = after(BURN, *GRANTS, SIGNED, later)
+    live = [attempt.batch for attempt in live_attempts(state, Action.RELEASE)]
+    assert live == [b"a later one", b"batch"]
+    assert view(state).waiting_for == WaitingFor("SUBMISSION", NOW + 3_600, Who.ANYONE)
+
+
+def test_transfer__refund_opened_twice__keeps_the_same_id_in_any_order() -> None:
+    """F48."""
+    ids = sorted([REFUND_OPENED.refund_id, id_of(a_message(counter=9))])
+    for order in permutations(map(RefundOpened, ids)):
+        assert after(BURN, CANCEL, *order).refund_id == ids[0]
+
+
+def test_cancel__withdrawn_under_an_older_sequence__stays_asked() -> None:
+    state = after(BURN, CancelRequested(2), CancelWithdrawn(1))
+    assert phase_of(state) is Phase.CANCELLING
+    assert state.cancel_sequence == 2
+
+
+def test_refund__due__is_counted_from_its_earliest_block_and_from_0_where_no_chain_spoke() -> None:
+    assert due_since(a_transfer()) == 0
+    refund = a_refund(MESSAGE)
+    dues = [RefundDue(refund, ID, since) for since in (NOW, NOW - 5)]
+    assert due_since(after(*dues, state=a_transfer(refund))) == NOW - 5
+
+
+def test_publication__of_a_change__names_the_transfer_its_revision_and_what_is_shown() -> None:
+    state = after(SEEN, BURN)
+    published = [e for e in effects_of(SEEN, BURN) if isinstance(e, PublishOutcome)]
+    assert published == [PublishOutcome(ID, revision(state), view(state))]
+
+
+@pytest.mark.parametrize("empty", [CancelWithdrawn(0), OperatorReleased(0)])
+def test_fact__that_changes_nothing_of_a_new_transfer__is_not_published(empty: Fact) -> None:
+    assert step(a_transfer(), empty).effects == ()
+
+
+NEWS: tuple[Fact, ...] = (
+    SEEN, BurnVanished(HASH), BURN, a_verdict(1, HOLD, sequence=0), a_verdict(1), *GRANTS[1:],
+    SIGNED, SENT, ReleaseIncluded(b"batch", b"tx"), DeadlinePassed(b"batch"),
+    ReleaseSkippedSeen(b"batch", SkipReason.BUCKET_EMPTY), OperatorParked(1, "asked"),
+    OperatorReleased(2), OperatorReleased(2, frozenset({b"batch"})), CancelRequested(1),
+    CancelWithdrawn(1), CancelRequested(2), OrderAccepted(MESSAGE, NOW), OrderVoided(), CANCEL,
+    RefundDue(MESSAGE, None, NOW), REFUND_OPENED, REFUND, RELEASE, BurnRefuted(),
+    BurnVanished(HASH, was_final=True), OrphanFound(an_orphan()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", [NEWS, NEWS[::-1]], ids=["forth", "back"])
+def test_revision__with_every_fact_that_says_something_new__grows_from_0(
+    facts: tuple[Fact, ...],
+) -> None:
+    """INV-14: a reader that keeps the highest revision keeps the latest view."""
+    state, last = a_transfer(), 0
+    assert revision(state) == last
+    for fact in facts:
+        told = step(state, fact).state
+        assert (revision(told) > last) == (told != state), fact
+        state, last = told, revision(told)
+
+
 # --- issuance ---------------------------------------------------------------------------
 
 ORDER = an_issue()
@@ -312,6 +394,26 @@ def test_order__voided_or_cancelled__is_over_without_a_refund(end: Fact) -> None
         FundsAt.SOURCE,
     )
     assert not [e for e in taken.effects if isinstance(e, OpenRefund)]
+
+
+def test_order__accepted__carries_its_message_and_the_earliest_expiry_of_several() -> None:
+    """F48: an order told twice with two expiries ends at the earlier one, in any order."""
+    assert after(ORDERED, state=a_transfer(ORDER)).message == ORDER
+    for order in permutations([ORDERED, OrderAccepted(ORDER, NOW + 60)]):
+        assert after(*order, state=a_transfer(ORDER)).order_expiry == NOW + 60
+
+
+def test_order__cancelled_at_its_destination__waits_for_nothing() -> None:
+    state = after(ORDERED, CancelFinalized(a_cancel(ORDER)), state=a_transfer(ORDER))
+    assert view(state) == View(
+        Phase.CANCELLED, terminal=True, funds_at=FundsAt.SOURCE, waiting_for=None
+    )
+
+
+def test_order__asked_to_cancel__asks_for_a_cancel_batch() -> None:
+    asked = step(after(ORDERED, state=a_transfer(ORDER)), CancelRequested())
+    assert phase_of(asked.state) is Phase.CANCELLING
+    assert RequestSignatures(id_of(ORDER), Action.CANCEL, 0) in asked.effects
 
 
 # --- broken promises --------------------------------------------------------------------
@@ -356,6 +458,21 @@ def test_transfer__broken_promise_in_any_order__halts_the_lane_and_parks(name: s
 
 
 @pytest.mark.parametrize("name", BROKEN)
+def test_transfer__broken_promise__names_the_lane_the_promise_and_what_was_seen(name: str) -> None:
+    facts, invariant = BROKEN[name]
+    state = after(*facts)
+    ((_, detail),) = violations(state)
+    effects = effects_of(*facts)
+    assert HaltLane(ID, Domain.ETHEREUM, Domain.BNB, invariant, detail) in effects
+    assert RaiseAlarm(ID, invariant.name, detail) in effects
+    assert ParkTransfer(ID, invariant.value) in effects
+    wait = WaitingFor(invariant.value, None, Who.OPERATOR)
+    assert view(state) == View(
+        Phase.PARKED, terminal=False, funds_at=FundsAt.UNKNOWN, waiting_for=wait
+    )
+
+
+@pytest.mark.parametrize("name", BROKEN)
 def test_transfer__broken_promise_with_the_check_removed__goes_unnoticed(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,17 +494,23 @@ def test_order__issued_after_it_was_voided__halts() -> None:
         assert [v[0] for v in violations(state)] == [InvariantId.RESERVATION_SAFETY]
 
 
-def test_transfer__fact_about_another_transfer__is_refused() -> None:
-    with pytest.raises(InvariantViolation):
-        step(a_transfer(), BurnFinalized(a_burn(a_message(counter=2))))
-    with pytest.raises(InvariantViolation):
-        step(after(SEEN), BurnSeen(a_message(counter=2), HASH))
+def test_transfer__fact_about_another_transfer__is_refused_by_name() -> None:
+    other = a_burn(a_message(counter=2))
+    with pytest.raises(InvariantViolation, match=f"{other.transfer_id.hex()}.*{ID.hex()}"):
+        step(a_transfer(), BurnFinalized(other))
+    with pytest.raises(InvariantViolation, match=f"{ID.hex()}.*two different messages"):
+        step(after(SEEN), BurnSeen(other.message, HASH))
+
+
+def test_fact__that_the_machine_does_not_know__is_refused_by_its_name() -> None:
+    with pytest.raises(AssertionError, match="an unheard-of fact"):
+        step(a_transfer(), cast(Fact, "an unheard-of fact"))
 
 
 @pytest.mark.parametrize(("needed", "guards"), [(0, 0), (0, 3), (1, 3), (4, 3), (2, 4), (-1, 1)])
 def test_transfer__with_a_bad_threshold__cannot_be_opened(needed: int, guards: int) -> None:
     """F83, INV-12."""
-    with pytest.raises(InvariantViolation):
+    with pytest.raises(InvariantViolation, match=f"{needed} of {guards} guards"):
         open_transfer(ID, needed=needed, guards=guards)
 
 
