@@ -482,7 +482,12 @@ def _operated(state: TransferState, sequence: int, reason: str) -> TransferState
 
 
 def revision(state: TransferState) -> int:
-    """Grows with every fact that changed the state, whatever their order; never falls."""
+    """Grows with the facts that changed the state, whatever their order; never falls.
+
+    One exception: another word of a guard or an operator under a sequence that it has used before
+    (the same hold with a later end) changes the state alone. Of two states of one revision the
+    later is the newer.
+    """
     sets = (
         state.seen_in, state.vanished_from, state.burns, state.unfinalized, state.attempts,
         state.submitted, state.included, state.skips, state.expired, state.releases,

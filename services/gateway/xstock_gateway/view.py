@@ -151,7 +151,7 @@ def merge(view: TransferView | None, fact: Fact, now_ms: int) -> Change | None:
 def _with(view: TransferView, fact: Fact) -> TransferView:
     match fact:
         case SaidByRelayer():
-            if view.relayer is not None and view.relayer.revision >= fact.revision:
+            if view.relayer is not None and _rank(view.relayer) >= _rank(fact):
                 return view
             return replace(view, relayer=fact, seen=None)
         case BurnBecameFinal():
@@ -166,6 +166,12 @@ def _with_progress(view: TransferView, fact: BurnWasSeen) -> TransferView:
     if decided or (view.seen is not None and _recency(view.seen) >= _recency(fact)):
         return view
     return replace(view, seen=fact)
+
+
+def _rank(word: SaidByRelayer) -> tuple[int, int, int]:
+    """An order of the relayer's words. A guard that moves the end of a hold says so under the
+    sequence of its first word, so two of the relayer's may have one revision: the later wins."""
+    return word.revision, word.at_ms, word.until
 
 
 def _recency(fact: BurnWasSeen) -> tuple[int, int, int, bytes, bool]:

@@ -7,13 +7,21 @@ what is shown at the end; the revision is watched after every step. Seeds are pr
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.services.gateway.facts import final, said, seen
+from xstock_gateway import view as view_module
 from xstock_gateway.view import BurnWasSeen, Fact, TransferView, merge, tells_news
 
-WORDS = [said(1, revision) for revision in range(1, 6)]
+WORDS = [
+    *(said(1, revision) for revision in range(1, 6)),
+    *(
+        said(1, 2, until=until, at_ms=at_ms)
+        for until, at_ms in ((60, 4_000), (90, 4_000), (30, 5_000))
+    ),
+]
 LOOKS = [
     seen(1, at_ms, behind=behind, gone=gone)
     for at_ms in (1_000, 2_000, 3_000)
@@ -94,6 +102,30 @@ def test_view__older_word_of_the_relayer_after_a_newer_one__is_ignored() -> None
     view = merged([said(1, 5), said(1, 4), said(1, 1)])
     assert view is not None
     assert (view.state, view.terminal, view.revision) == ("RELEASED", True, 1)
+
+
+def test_view__hold_whose_end_moves__shows_the_later_word_of_one_revision() -> None:
+    """A guard that asks again keeps its sequence, so the relayer's revision stays what it was."""
+    held = said(1, 2, phase="HELD", reason="RATE_LIMITED", until=60, at_ms=4_000)
+    moved = replace(held, until=600, at_ms=5_000)
+    for told in ([held, moved], [moved, held], [held, moved, held]):
+        view = merged(list(told))
+        assert view is not None
+        assert view.relayer == moved
+    view = merged([moved, said(1, 3, at_ms=4_500)])
+    assert view is not None
+    assert view.relayer == said(1, 3, at_ms=4_500)
+
+
+def test_view__words_ranked_by_revision_alone__would_keep_the_old_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Defence removed."""
+    held = said(1, 2, phase="HELD", reason="RATE_LIMITED", until=60, at_ms=4_000)
+    monkeypatch.setattr(view_module, "_rank", lambda word: word.revision)
+    view = merged([held, replace(held, until=600, at_ms=5_000)])
+    assert view is not None
+    assert view.relayer == held
 
 
 def test_view__merge_without_the_revision_check__would_go_back() -> None:
