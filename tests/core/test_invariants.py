@@ -146,6 +146,7 @@ def test_threshold__at_its_edges__is_more_than_half_and_not_more_than_all(
 def test_rate__refilled_by_the_seconds_between__and_not_by_the_clock() -> None:
     """INV-11."""
     predicate = PREDICATES[InvariantId.RATE]
+    assert predicate([], 5, 1)
     assert predicate([(1_000, 5), (1_005, 5)], 5, 1)
     assert not predicate([(1_000, 5), (1_001, 5)], 5, 1)
 
