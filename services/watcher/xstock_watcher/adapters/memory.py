@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from xstock_chains.ports import Cursor, Page, Progress
 from xstock_core.ids import Domain
-from xstock_core.observation import BlockRef, ObservationId, TxRef, observation_id
+from xstock_core.observation import BlockRef, ObservationId, TxRef, by_id
 from xstock_runtime.errors import Ambiguous
 from xstock_watcher.ports import LatchedHalt, Numbered, Position, approver, halted, no_such_halt
 
@@ -34,8 +34,7 @@ class MemoryWatcherStore:
         if position.cursor != before:
             raise Ambiguous("CURSOR_MOVED", "another instance of this watcher moved the cursor")
         new: list[Numbered] = []
-        for observation in page.observations:
-            key = observation_id(observation)
+        for key, observation in by_id(page.observations).items():
             if key not in self._known:
                 self._known.add(key)
                 new.append(Numbered(position.sequence + len(new) + 1, observation))

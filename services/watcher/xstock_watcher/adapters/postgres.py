@@ -1,6 +1,6 @@
 """The watcher's memory in PostgreSQL: a page is one transaction and four statements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -14,11 +14,12 @@ from xstock_core.observation import (
     CancelFinal,
     MintParked,
     Observation,
+    ObservationId,
     OrphanBurn,
     ReleaseFinal,
     ReleaseSkipped,
     TxRef,
-    observation_id,
+    by_id,
 )
 from xstock_runtime.database import Database, among, end_to_end, insert_many, statement
 from xstock_runtime.errors import Ambiguous, Fatal
@@ -129,27 +130,27 @@ class PostgresWatcherStore:
 
     async def _new(
         self, connection: AsyncConnection, observations: Sequence[Observation]
-    ) -> list[Observation]:
-        if not observations:
-            return []
-        by_id = {bytes(observation_id(observation)): observation for observation in observations}
+    ) -> dict[ObservationId, Observation]:
+        found = by_id(observations)
+        if not found:
+            return {}
         rows = await connection.execute(
             statement(among("SELECT id FROM observation WHERE id", "ids")),
-            {"ids": end_to_end(by_id)},
+            {"ids": end_to_end(found)},
         )
         known = {bytes(row.id) for row in rows}
-        return [observation for key, observation in by_id.items() if key not in known]
+        return {key: one for key, one in found.items() if key not in known}
 
     async def _insert(
-        self, connection: AsyncConnection, sequence: int, new: Sequence[Observation]
+        self, connection: AsyncConnection, sequence: int, new: Mapping[ObservationId, Observation]
     ) -> None:
         if not new:
             return
         records = [
             observation_to_wire(
-                observation, deployment_id=self._deployment_id, sequence=sequence + index + 1
+                one, deployment_id=self._deployment_id, sequence=sequence + index + 1, key=key
             )
-            for index, observation in enumerate(new)
+            for index, (key, one) in enumerate(new.items())
         ]
         values = [record.SerializeToString(deterministic=True) for record in records]
         await insert_many(
@@ -157,12 +158,12 @@ class PostgresWatcherStore:
             "observation",
             {
                 "sequence": ("bigint", [record.sequence for record in records]),
-                "id": ("bytea", [record.id for record in records]),
-                "tx": ("bytea", [observation.place.tx.id for observation in new]),
+                "id": ("bytea", list(new)),
+                "tx": ("bytea", [one.place.tx.id for one in new.values()]),
                 "record": ("bytea", values),
             },
         )
-        keyed = zip(new, values, strict=True)
+        keyed = zip(new.values(), values, strict=True)
         await self._outbox.add(
             connection, [Record(OBSERVATIONS_TOPIC, _key(obs), value) for obs, value in keyed]
         )
