@@ -16,7 +16,15 @@ from xstock_core.message import parse_message
 from xstock_gateway.adapters.records import RecordCodec
 from xstock_gateway.ports import BuiltBurn, Coverage, JournalLine, ViewFilter
 from xstock_gateway.view import Change, TransferView
-from xstock_runtime.database import Database, insert_many, notify
+from xstock_runtime.database import (
+    Database,
+    among,
+    end_to_end,
+    insert_many,
+    notify,
+    page_of,
+    statement,
+)
 from xstock_runtime.errors import Ambiguous
 from xstock_wire.codec import block_from_wire, block_to_wire
 from xstock_wire.v1 import common_pb2
@@ -285,13 +293,13 @@ class PostgresGatewayStore:
         names = ", ".join(columns)
         arrays = {"parties", "txs"}
         picked = ", ".join(f"CAST({n} AS bytea[])" if n in arrays else n for n in columns)
-        casts = ", ".join(f"CAST(:{n} AS {kind}[])" for n, (kind, _) in columns.items())
+        page, parameters = page_of(columns)
         await connection.execute(
-            text(
+            statement(
                 f"INSERT INTO transfer ({names}) SELECT {picked}"  # noqa: S608
-                f" FROM unnest({casts}) AS page({names}) ON CONFLICT {_NEWEST}"
+                f" FROM ({page}) AS page({names}) ON CONFLICT {_NEWEST}"
             ),
-            {name: values for name, (_, values) in columns.items()},
+            parameters,
         )
 
 
@@ -301,8 +309,8 @@ async def _refuse_moved(connection: AsyncConnection, changes: Sequence[Change]) 
     for change in changes:
         first.setdefault(change.view.transfer_id, change.view.revision - 1)
     rows = await connection.execute(
-        text("SELECT id, revision FROM transfer WHERE id = ANY(CAST(:ids AS bytea[]))"),
-        {"ids": list(first)},
+        statement(among("SELECT id, revision FROM transfer WHERE id", "ids")),
+        {"ids": end_to_end(first)},
     )
     found = {TransferId(bytes(row.id)): row.revision for row in rows}
     if any(found.get(key, 0) != revision for key, revision in first.items()):
