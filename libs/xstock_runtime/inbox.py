@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xstock_runtime.database import insert_many
+
 
 def create_inbox(op: Any) -> None:
     """Create the table `inbox` in an Alembic migration."""
@@ -34,14 +36,12 @@ class Inbox:
     async def filter_new(self, connection: AsyncConnection, ids: Iterable[bytes]) -> set[bytes]:
         """Those of `ids` that were never seen before; they are now, if the transaction commits."""
         wanted = sorted(set(ids))  # one order for everybody, so that writers cannot deadlock
-        if not wanted:
-            return set()
-        rows = await connection.execute(
-            text(
-                "INSERT INTO inbox (scope, id) SELECT :scope, unnest(CAST(:ids AS bytea[]))"
-                " ON CONFLICT DO NOTHING RETURNING id"
-            ),
-            {"scope": self._scope, "ids": wanted},
+        rows = await insert_many(
+            connection,
+            "inbox",
+            {"scope": ("text", [self._scope] * len(wanted)), "id": ("bytea", wanted)},
+            on_conflict="DO NOTHING",
+            returning="id",
         )
         return {bytes(row.id) for row in rows}
 
