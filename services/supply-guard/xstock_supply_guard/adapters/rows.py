@@ -36,6 +36,7 @@ from xstock_supply_guard.model import (
     Scan,
     SignedStatement,
 )
+from xstock_wire.papers import ATTESTATION
 
 Columns = Mapping[str, tuple[str, Sequence[Any]]]
 DOMAINS = {int(domain): domain for domain in Domain}
@@ -299,7 +300,7 @@ def attestation_of(row: Any) -> AttestationRecord:
         inventory=_inventory_of(bytes(row.inventory)),
     )
     statement = SignedStatement(
-        "attestation", bytes(row.paper), bytes(row.digest), row.key_id, bytes(row.signature)
+        ATTESTATION, bytes(row.paper), bytes(row.digest), row.key_id, bytes(row.signature)
     )
     return AttestationRecord(attestation, statement)
 

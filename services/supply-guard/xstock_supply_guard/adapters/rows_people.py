@@ -21,9 +21,9 @@ from xstock_supply_guard.model import (
     RaisedAlarm,
     SignedStatement,
 )
+from xstock_wire.papers import CORPORATE_ACTION
 
 _ALL_ASSETS = bytes(32)
-CORPORATE_ACTION = "corporate-action"
 
 
 def proposal_of(row: Any) -> Proposal:
