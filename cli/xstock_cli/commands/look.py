@@ -14,7 +14,7 @@ from xstock_cli.screen import Screen
 from xstock_cli.settings import Place, find_place
 from xstock_cli.show import limit_text, share_text, state_text, when
 from xstock_cli.transfers import follow_to_the_end, print_transfer
-from xstock_core.amount import SHARE_DECIMALS
+from xstock_core.amount import SHARE_DECIMALS, rescaled
 from xstock_runtime.clock import SystemClock
 from xstock_wire.codec import limit_of
 from xstock_wire.reasons import API_REASONS, explain
@@ -163,9 +163,9 @@ def _agreement(on_chains: Iterable[bridge_pb2.SupplyOnChain]) -> str:
 
 def _same_amount(chain: bridge_pb2.SupplyOnChain) -> bool:
     """Token units against units of 10^-8 share, whichever of the two is finer."""
-    finer = chain.decimals - SHARE_DECIMALS
-    ledger: int = chain.ledger_at_reading * 10 ** max(0, finer)
-    reading: int = int(chain.reading) * 10 ** max(0, -finer)
+    finer = max(chain.decimals, SHARE_DECIMALS)
+    reading, _ = rescaled(int(chain.reading), chain.decimals, finer)
+    ledger, _ = rescaled(chain.ledger_at_reading, SHARE_DECIMALS, finer)
     return reading == ledger
 
 

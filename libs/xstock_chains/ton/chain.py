@@ -11,7 +11,7 @@ from functools import cached_property
 
 from xstock_chains.registry import InvalidRegistry, Registry
 from xstock_chains.ton.address import parse_text
-from xstock_core.amount import SHARE_DECIMALS
+from xstock_core.amount import SHARE_DECIMALS, rescaled
 from xstock_core.ids import Address32, AssetId, Domain, InvalidId
 
 
@@ -28,9 +28,7 @@ class TonAsset:
 
     def units(self, shares: int) -> int:
         """Jetton units of so many shares; raises InvalidId for what leaves dust."""
-        if self.decimals >= SHARE_DECIMALS:
-            return shares * int(10 ** (self.decimals - SHARE_DECIMALS))
-        units, dust = divmod(shares, int(10 ** (SHARE_DECIMALS - self.decimals)))
+        units, dust = rescaled(shares, SHARE_DECIMALS, self.decimals)
         if dust:
             remedy = f"{self.symbol} has {self.decimals} decimals here; leave out {dust} units"
             raise InvalidId("amount", shares, remedy)
