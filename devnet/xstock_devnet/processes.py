@@ -183,6 +183,17 @@ class ChildProcess:
                 self._story(f"waited {timeout_seconds} s for {waiting_for}")
             ) from None
 
+    def listens_on(self, port: int) -> bool:
+        """Whether the child, or a process it started, serves this TCP port: not somebody else."""
+        if not self.running:
+            return False
+        for process in (psutil.Process(self.pid), *_family(self.pid)):
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                for one in process.net_connections(kind="tcp"):
+                    if one.status == psutil.CONN_LISTEN and one.laddr.port == port:
+                        return True
+        return False
+
     def last_log_lines(self, count: int = LOG_TAIL_LINES) -> str:
         """Return the end of the child's log file, at most `count` lines of its last 64 KiB."""
         if not self.log_file.exists():

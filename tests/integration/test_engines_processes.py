@@ -6,12 +6,15 @@ The services here are ten-line programs, so that what is tested is the supervisi
 import asyncio
 import signal
 import socket
+import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import psutil
 import pytest
 
+from xstock_devnet.engines.anvil import AnvilNode
 from xstock_devnet.engines.ports import free_ports
 from xstock_devnet.processes import (
     ChildProcess,
@@ -22,6 +25,7 @@ from xstock_devnet.processes import (
     http_health,
     tcp_open,
 )
+from xstock_devnet.settings import PROJECT_ROOT
 
 HTTP_SERVICE = """
 import http.server, os, signal, subprocess, sys
@@ -179,21 +183,55 @@ def test_free_ports__many__differ_and_keep_clear_of_outgoing_connections() -> No
     assert all(15_000 <= port < 32_000 for port in ports)
 
 
+class Upwards:
+    """Offers this port first, then its neighbours."""
+
+    def __init__(self, port: int) -> None:
+        self.offers = count(port)
+
+    def uniform(self, low: float, high: float) -> float:
+        return next(self.offers)
+
+
 def test_free_ports__one_listened_on__is_not_offered() -> None:
-    class OneThenNext:
-        """Offers the taken port first, then its neighbour."""
-
-        def __init__(self, taken: int) -> None:
-            self.offers = iter((taken, taken + 1))
-
-        def uniform(self, low: float, high: float) -> float:
-            return next(self.offers)
-
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_ports(1)[0]))
+        listener.bind(("127.0.0.1", 0))
         listener.listen()
         taken = listener.getsockname()[1]
-        assert free_ports(1, OneThenNext(taken)) == [taken + 1]  # type: ignore[arg-type]
+        (port,) = free_ports(1, Upwards(taken))  # type: ignore[arg-type]
+        assert port > taken
+
+
+PICK = """
+import sys
+from tests.integration.test_engines_processes import Upwards
+from xstock_devnet.engines.ports import free_ports
+print(free_ports(1, Upwards(int(sys.argv[1])))[0])
+"""
+
+
+def test_free_ports__one_picked_elsewhere_and_not_yet_bound__is_not_offered() -> None:
+    """Two test workers were told one port, and two deployments met on one chain."""
+    (picked,) = free_ports(1)
+    answer = subprocess.run(
+        (sys.executable, "-c", PICK, str(picked)),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(answer.stdout) > picked
+
+
+async def test_local_node__port_held_by_another_chain__is_not_taken_for_ours(
+    tmp_path: Path,
+) -> None:
+    async with AnvilNode(tmp_path / "first", chain_id=1) as first:
+        second = AnvilNode(tmp_path / "second", chain_id=1, port=first.port)
+        with pytest.raises(ProcessFailed, match="in use"):
+            await second.start()
+        assert first.child.listens_on(first.port)
+        assert not second.child.listens_on(first.port)
 
 
 async def test_supervisor__block_ends__stops_in_reverse_order(tmp_path: Path) -> None:

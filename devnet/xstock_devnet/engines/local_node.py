@@ -47,14 +47,21 @@ class LocalNode:
         await self.stop()
 
     async def start(self) -> None:
-        """Start and return once the chain answers; raises ProcessFailed with its last words."""
+        """Start and return once the chain answers; raises ProcessFailed with its last words.
+
+        An answer counts only from this very process: where another chain holds the port, ours ends
+        with "address in use", and the caller must not go on with the other.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.child.start()
         await self.child.wait_until(
-            self._answers,
+            self._serves,
             waiting_for=f"{self.label} to answer on port {self.port}",
             timeout_seconds=self.start_timeout_seconds,
         )
+
+    async def _serves(self) -> bool:
+        return await self._answers() and self.child.listens_on(self.port)
 
     async def stop(self) -> None:
         """Stop the chain politely."""
