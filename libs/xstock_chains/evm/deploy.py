@@ -41,6 +41,8 @@ _GAS_MAX: Final = 15_000_000
 _RECEIPT_TRIES: Final = 1200
 _RECEIPT_WAIT_SECONDS: Final = 0.1
 _RESEND_EVERY_TRIES: Final = 50
+_OVERTAKEN_MAX: Final = 3
+"""How often in a row a node may call the nonce used and know no receipt: it may lag a little."""
 _ONE: Final = 10**18
 
 
@@ -166,14 +168,16 @@ class EvmDeployment:
         for action in actions:
             await self._send(action.name)
 
-    async def _send(self, name: str) -> None:
+    async def _send(self, name: str) -> bool:
+        """Broadcast; False if the nonce is used, by this very transaction or by another."""
         call: Call = ("eth_sendRawTransaction", [self._state.sent[name]["raw"]])
         (answer,) = await self._rpc.batch_settled([call])
         if not isinstance(answer, RpcFault):
-            return
+            return True
         refusal = broadcast_refused(answer, self._rpc.host)
         if refusal is not None and refusal.code != "NONCE_USED":
             raise refusal
+        return refusal is None
 
     def _nonces_after(self) -> list[int]:
         return [sent["nonce"] + 1 for sent in self._state.sent.values()]
@@ -218,16 +222,7 @@ class EvmDeployment:
 
     async def _await(self, action: Action) -> DeployStep:
         sent = self._state.sent[action.name]
-        for number in range(1, _RECEIPT_TRIES + 1):
-            receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
-            if receipt is not None:
-                break
-            if number % _RESEND_EVERY_TRIES == 0:
-                await self._send(action.name)
-            await self._clock.sleep(_RECEIPT_WAIT_SECONDS)
-        else:
-            text = f"{action.name}: no receipt of {sent['hash']} yet; run the deployment again"
-            raise Ambiguous("DEPLOY_PENDING", text, {"tx": sent["hash"]})
+        receipt = await self._landed(action.name, sent)
         if quantity(receipt["status"], "status") != 1:
             self._state.sent.pop(action.name)
             self._state.save()
@@ -237,6 +232,25 @@ class EvmDeployment:
         created = bytes.fromhex(sent["address"])
         detail = f"at {checksummed(created)}" if created else ""
         return DeployStep(action.name, StepState.DONE, detail, sent["hash"])
+
+    async def _landed(self, name: str, sent: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The receipt; raises Ambiguous, and a second run then goes on from what the chain says."""
+        overtaken = 0
+        for number in range(1, _RECEIPT_TRIES + 1):
+            receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
+            if receipt is not None:
+                return dict(receipt)
+            if overtaken == _OVERTAKEN_MAX:
+                text = (
+                    f"{name}: another transaction of this account took nonce {sent['nonce']}; let"
+                    " nobody else send with this key, then run the deployment again"
+                )
+                raise Ambiguous("NONCE_USED", text, {"tx": sent["hash"], "nonce": sent["nonce"]})
+            if number % _RESEND_EVERY_TRIES == 0:
+                overtaken = 0 if await self._send(name) else overtaken + 1
+            await self._clock.sleep(_RECEIPT_WAIT_SECONDS)
+        text = f"{name}: no receipt of {sent['hash']} yet; run the deployment again"
+        raise Ambiguous("DEPLOY_PENDING", text, {"tx": sent["hash"], "nonce": sent["nonce"]})
 
     def _note_creation(self, action: Action) -> None:
         if action.to is None:

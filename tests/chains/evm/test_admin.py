@@ -1,8 +1,11 @@
 """The self-test finds what differs before anything is signed."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.chains.evm.world import (
     ADMIN,
@@ -18,10 +21,12 @@ from xstock_chains.evm.rpc import Rpc
 from xstock_chains.ports import StepState
 from xstock_chains.profiles import open_admin
 from xstock_chains.registry import parse_registry
+from xstock_chains.solidity.abi import hex_of
 from xstock_chains.solidity.deploying import DeployPlan, DeployState, TokenPlan
 from xstock_core.ids import Domain
 from xstock_devnet.engines.anvil import AnvilNode
 from xstock_runtime.clock import SystemClock
+from xstock_runtime.errors import Ambiguous
 
 
 async def failed(admin: EvmAdmin) -> set[str]:
@@ -154,7 +159,7 @@ async def test_deploy__stopped_after_signing__goes_on_with_the_same_bytes(
         pass
 
     class Crashing(EvmDeployment):
-        async def _send(self, name: str) -> None:
+        async def _send(self, name: str) -> bool:
             raise Crashed
 
     try:
@@ -164,6 +169,35 @@ async def test_deploy__stopped_after_signing__goes_on_with_the_same_bytes(
     deployment, _ = await _run(world.rpc, _small(), DeployState.load(path))
     assert DeployState.load(path).sent["bridge"]["hash"] == before
     assert deployment.bridge == bytes.fromhex(DeployState.load(path).sent["bridge"]["address"])
+
+
+async def test_deploy__somebody_else_used_the_nonce__is_named_and_a_second_run_ends_it(
+    world: World, tmp_path: Path
+) -> None:
+    """Not waited for in vain: two deployments with one key once looked like a slow chain."""
+    path = tmp_path / "state.json"
+    mine = hex_of(ADMIN.identity)
+
+    class Hasty(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(seconds / 100)
+
+    class Overtaken(EvmDeployment):
+        first = True
+
+        async def _send(self, name: str) -> bool:
+            if self.first:
+                self.first = False
+                await world.rpc.call("eth_sendTransaction", {"from": mine, "to": mine})
+            return await super()._send(name)
+
+    with pytest.raises(Ambiguous, match="run the deployment again") as caught:
+        await _drain(Overtaken(_small(), world.rpc, ADMIN, Hasty(), DeployState.load(path)))
+    assert caught.value.code == "NONCE_USED"
+    _, steps = await _run(world.rpc, _small(), DeployState.load(path))
+    assert ("bridge", StepState.DONE) in steps
+    _, again = await _run(world.rpc, _small(), DeployState.load(path))
+    assert {state for _, state in again} == {StepState.ALREADY}
 
 
 async def _drain(deployment: EvmDeployment) -> None:

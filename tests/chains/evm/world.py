@@ -5,6 +5,7 @@ tokens' owners): that is raw JSON-RPC on the development accounts of the node.
 """
 
 import json
+import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from xstock_core.observation import Observation
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, sorted_items
 from xstock_devnet.engines.anvil import AnvilNode, dev_private_key
 from xstock_runtime.clock import SystemClock
+from xstock_runtime.errors import Ambiguous
 from xstock_runtime.hashing import keccak256
 
 SHARE = 10**8
@@ -251,10 +253,21 @@ def plan(domain: Domain = Domain.ETHEREUM, chain_id: int = CHAIN_ID) -> DeployPl
 
 
 async def deploy(rpc: Rpc, what: DeployPlan) -> EvmDeployment:
-    """Deploy and return what was deployed."""
+    """Deploy and return what was deployed.
+
+    anvil that mines at each transaction can keep one for ever that it accepted (foundry's issue
+    10122). It is told to forget it, the run's warnings say so, and the deployment is run again, as
+    its own error asks.
+    """
     deployment = EvmDeployment(what, rpc, ADMIN, SystemClock(), DeployState(None))
-    async for _ in deployment.run():
-        pass
+    try:
+        async for _ in deployment.run():
+            pass
+    except Ambiguous as error:
+        warnings.warn(f"{error}; the pool: {await rpc.call('txpool_inspect')}", stacklevel=2)
+        await rpc.call("anvil_dropAllTransactions")
+        async for _ in deployment.run():
+            pass
     return deployment
 
 
