@@ -34,6 +34,12 @@ def environment_with_path(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
+def search_path_outside(folder: Path) -> str:
+    """Return the search path without what lies in `folder`."""
+    parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(part for part in parts if not Path(part).is_relative_to(folder))
+
+
 def kafka_jar_folder() -> Path:
     """Return the project's own folder of broker jars, filled by `make setup`."""
     return PROJECT_ROOT / "build" / "engines" / "kafka"

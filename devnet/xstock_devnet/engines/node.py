@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xstock_devnet.processes import ProcessFailed
-from xstock_devnet.settings import environment_with_path
+from xstock_devnet.settings import environment_with_path, search_path_outside
 
 MAJOR_MIN = 20
 
@@ -27,7 +27,10 @@ class NodeTools:
 
 
 def _on_path() -> NodeTools | None:
-    node, npm = shutil.which("node"), shutil.which("npm")
+    # an activated virtual environment puts the wheel's `node` on the path: a Python script whose
+    # child, the real one, outlives a starter that is killed
+    path = search_path_outside(Path(sys.prefix))
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         return None
     answer = subprocess.run((node, "--version"), capture_output=True, text=True, check=False)
