@@ -41,7 +41,6 @@ class Kind(StrEnum):
     WRITE_OFF = "write-off"
     LIFT_PAUSE = "lift-pause"
     ROTATION = "rotation"
-    REDIRECT = "redirect"
 
 
 def pause(
@@ -111,7 +110,6 @@ def propose(
         typer.Option("--delay", metavar="SHARES:SECONDS", help="limits: a wait; repeat it."),
     ] = None,
     manual_from: Annotated[str, typer.Option(help="limits: from here people review.")] = "0",
-    recipient: Annotated[str, typer.Option(help="redirect: 64 hexadecimal digits.")] = "",
     request_id: RequestOption = "",
     at: AtOption = None,
     who: AsOption = None,
@@ -128,8 +126,6 @@ def propose(
     payload = b""
     if kind is Kind.LIMITS:
         payload = _limits(bucket, refill, delay or [], manual_from)
-    elif kind is Kind.REDIRECT:
-        payload = _hex32("--recipient", recipient)
     request = operator_pb2.ProposeRequest(
         kind=operator_pb2.ProposalKind.Value(_PREFIX + kind.name),
         subject=_subject(place, kind, subject),

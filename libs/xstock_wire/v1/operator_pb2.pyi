@@ -48,7 +48,7 @@ class _ProposalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proposal
     PROPOSAL_KIND_ROTATION: _ProposalKind.ValueType  # 9
     """subject: the digest of a guard rotation, 32 bytes."""
     PROPOSAL_KIND_REDIRECT: _ProposalKind.ValueType  # 10
-    """subject: a transfer whose refund is refused for good; payload: the new recipient, 32 bytes."""
+    """Refused today: no guard sends a refund to another recipient than its burn names."""
 
 class ProposalKind(_ProposalKind, metaclass=_ProposalKindEnumTypeWrapper):
     """What two people may decide together."""
@@ -74,7 +74,7 @@ PROPOSAL_KIND_LIFT_PAUSE: ProposalKind.ValueType  # 8
 PROPOSAL_KIND_ROTATION: ProposalKind.ValueType  # 9
 """subject: the digest of a guard rotation, 32 bytes."""
 PROPOSAL_KIND_REDIRECT: ProposalKind.ValueType  # 10
-"""subject: a transfer whose refund is refused for good; payload: the new recipient, 32 bytes."""
+"""Refused today: no guard sends a refund to another recipient than its burn names."""
 Global___ProposalKind: _TypeAlias = ProposalKind  # noqa: Y015
 
 @_typing.final

@@ -498,7 +498,7 @@ class ProposalKind(StrEnum):
     LIFT_PAUSE = "LIFT_PAUSE"
     ROTATION = "ROTATION"
     REDIRECT = "REDIRECT"
-    """A refund that its chain refuses goes to another recipient."""
+    """A refund that its chain refuses would go to another recipient; refused today."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,8 +197,9 @@ def _proposed_line(made: Proposal) -> str:
 
 
 async def _check_resume(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
-    del desk, unit, payload
-    raise _refused("kind", subject.hex(), "a halt is ended with Resume, which asks for green books")
+    del desk, unit, subject, payload
+    remedy = "a halt is ended with Resume, which asks for green books"
+    raise _refused("kind", ProposalKind.RESUME.value, remedy)
 
 
 async def _check_limits(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
@@ -246,9 +247,10 @@ async def _check_transfer(desk: Desk, unit: GuardReads, subject: bytes, payload:
 
 
 async def _check_redirect(desk: Desk, unit: GuardReads, subject: bytes, payload: bytes) -> bytes:
-    if len(payload) != _SUBJECT_BYTES or not any(payload):
-        raise _refused("payload", payload.hex(), "give the new recipient in wire form, 32 bytes")
-    return await _check_transfer(desk, unit, subject, payload)
+    del desk, unit, subject, payload
+    # Two people must not agree on what nobody carries out (docs/refunds.md says what it needs).
+    remedy = "no guard carries it out; have the parked refund retried once its chain takes it"
+    raise _refused("kind", ProposalKind.REDIRECT.value, remedy)
 
 
 async def _check_orphan(unit: GuardReads, subject: bytes, other: ProposalKind) -> OrphanBurn:
