@@ -9,7 +9,6 @@ here: guards meet that with disjoint providers (F01).
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
@@ -31,6 +30,7 @@ from xstock_core.quorum import Agreed, NoQuorum, agree
 from xstock_core.quorum import Dissent as Contradiction
 from xstock_runtime.clock import Clock, SystemClock
 from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError, Transient
+from xstock_runtime.remembered import Remembered
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Hashable)
@@ -96,7 +96,7 @@ class Quorum:
         self._clock = clock or SystemClock()
         self._timeout_seconds = timeout_seconds
         self._grace_seconds = grace_seconds
-        self._known: OrderedDict[int, bytes] = OrderedDict()
+        self._known: Remembered[int, bytes] = Remembered(BLOCKS_REMEMBERED_MAX)
         self.silent: dict[str, str] = {}
         """Why a provider gave no usable answer to the last question; for metrics and people."""
 
@@ -278,8 +278,6 @@ class Quorum:
         known = self._known.setdefault(block.number, block.hash)
         if known != block.hash:
             raise _violated(block.number, known, block.hash)
-        while len(self._known) > BLOCKS_REMEMBERED_MAX:
-            self._known.popitem(last=False)
 
     def _require(self, answered: Mapping[str, object], about: str) -> None:
         if len(answered) < self._threshold(len(answered)) or not answered:

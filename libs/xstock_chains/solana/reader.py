@@ -10,7 +10,7 @@ the starting supply is what this reader first found.
 """
 
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -59,6 +59,7 @@ from xstock_chains.solana.rpc import (
 from xstock_core.ids import AssetId, InvalidId
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import InvalidMessage, Transient
+from xstock_runtime.remembered import Remembered
 
 _CURSOR_VERSION: Final = 1
 _ACCOUNTS_A_CALL: Final = 100
@@ -149,7 +150,7 @@ class SolanaReader:
         self._span = _SPAN_AT_START
         self._base: dict[bytes, int] = {}
         self._index_at = 0
-        self._readings: OrderedDict[bytes, dict[AssetId, AssetSupply]] = OrderedDict()
+        self._readings: Remembered[bytes, dict[AssetId, AssetSupply]] = Remembered(_READINGS_MAX)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -402,8 +403,6 @@ class SolanaReader:
 
     def _remember(self, at: BlockRef, supplies: dict[AssetId, AssetSupply]) -> None:
         self._readings.setdefault(at.hash, {}).update(supplies)
-        while len(self._readings) > _READINGS_MAX:
-            self._readings.popitem(last=False)
 
     async def _confirmed_slot(self) -> int:
         return number_of(await self._rpc.call("getSlot", CONFIRMED), "getSlot")

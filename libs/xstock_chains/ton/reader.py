@@ -9,7 +9,6 @@ Supply is read from storage at a named masterchain block (API v2, which alone ta
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +33,7 @@ from xstock_chains.ton.walk import Mark, Stretch, Walk
 from xstock_core.ids import Address32, AssetId, Domain
 from xstock_core.observation import BlockRef, BurnFinal, Observation, TxRef
 from xstock_runtime.errors import Fatal, InvalidMessage, ServiceError, Transient
+from xstock_runtime.remembered import Remembered
 
 _BLOCKS_KEPT: Final = 4_096
 _SLACK: Final = 50
@@ -63,7 +63,7 @@ class TonReader:
         self.evidence = Evidence(chain)
         self.walk = Walk(api)
         self._api = api
-        self._blocks: OrderedDict[int, McBlock] = OrderedDict()
+        self._blocks: Remembered[int, McBlock] = Remembered(_BLOCKS_KEPT)
         self._flights: dict[Address32, Flight] = {}
 
     async def aclose(self) -> None:
@@ -98,13 +98,8 @@ class TonReader:
             if found is None:
                 text = f"{self._api.host} does not show masterchain block {seqno}"
                 raise Transient("NODE_BEHIND", text, {"number": seqno})
-            self._keep(found)
+            self._blocks[found.seqno] = found
         return self._blocks[seqno]
-
-    def _keep(self, block: McBlock) -> None:
-        self._blocks[block.seqno] = block
-        while len(self._blocks) > _BLOCKS_KEPT:
-            self._blocks.popitem(last=False)
 
     async def _blocks_of(self, seqnos: Iterable[int]) -> dict[int, McBlock]:
         wanted = sorted(set(seqnos))
