@@ -6,6 +6,7 @@ issuer itself holds unsold is nobody's claim: `inventory` says how much of it li
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from xstock_core.amount import MULTIPLIER_ONE, SHARE_DECIMALS, InvalidAmount, Shares
@@ -23,6 +24,7 @@ def _bounded(value: int, low: int, high: int | None, field: str) -> int:
     return value
 
 
+@lru_cache(maxsize=1_024, typed=True)
 def cap(held_units: int, held_decimals: int, margin_bps: int, multiplier: int) -> Shares:
     """floor(held * (1 - margin) / multiplier) in shares of 8 decimals.
 

@@ -9,7 +9,7 @@ from xstock_chains.ports import AssetSupply, Cursor
 from xstock_core.amount import Shares
 from xstock_core.cap import Attestation
 from xstock_core.ids import Address32, AssetId, Domain, Nonce, TransferId
-from xstock_core.message import parse_message
+from xstock_core.message import TransferMessage, parse_message
 from xstock_core.observation import (
     BlockRef,
     BurnFinal,
@@ -19,6 +19,7 @@ from xstock_core.observation import (
     TxRef,
 )
 from xstock_core.release import Action, ExecutionKey
+from xstock_runtime.remembered import Remembered
 from xstock_supply_guard.handlers.findings import refund_key
 from xstock_supply_guard.model import (
     AttestationRecord,
@@ -46,8 +47,22 @@ _ADDRESS_BYTES = 32
 MESSAGES_REMEMBERED = 8_192
 CLAIMS_REMEMBERED = 2_048
 """A claim is read before its signature is made and once more with it: some batches at a time."""
-parsed = lru_cache(maxsize=MESSAGES_REMEMBERED)(parse_message)
-"""The message in stored bytes; a transfer is looked up several times on its short way."""
+_messages: Remembered[bytes, TransferMessage] = Remembered(MESSAGES_REMEMBERED)
+
+
+def packed(message: TransferMessage) -> bytes:
+    """The bytes to store, remembered: a transfer is looked up several times on its short way."""
+    raw = message.pack()
+    _messages[raw] = message
+    return raw
+
+
+def parsed(raw: bytes) -> TransferMessage:
+    """The message in stored bytes."""
+    message = _messages.get(raw)
+    if message is None:
+        _messages[raw] = message = parse_message(raw)
+    return message
 
 
 def key_columns(keys: Collection[ExecutionKey]) -> dict[str, list[Any]]:
@@ -100,7 +115,7 @@ def burn_columns(burns: Sequence[BurnFinal]) -> Columns:
     places = [burn.place for burn in burns]
     return {
         "transfer_id": ("bytea", [burn.transfer_id for burn in burns]),
-        "message": ("bytea", [burn.message.pack() for burn in burns]),
+        "message": ("bytea", [packed(burn.message) for burn in burns]),
         "source": ("integer", [int(burn.message.source) for burn in burns]),
         "destination": ("integer", [int(burn.message.destination) for burn in burns]),
         "nonce": ("bytea", [burn.message.nonce for burn in burns]),
@@ -196,7 +211,7 @@ def claim_columns(claims: Sequence[ClaimRecord]) -> Columns:
     rulings = [one.ruling for one in claims]
     return {
         "transfer_id": ("bytea", [ruling.transfer_id for ruling in rulings]),
-        "message": ("bytea", [one.message.pack() for one in claims]),
+        "message": ("bytea", [packed(one.message) for one in claims]),
         "outcome": ("text", [ruling.outcome.value for ruling in rulings]),
         "reason": ("text", [ruling.reason for ruling in rulings]),
         "until": ("bigint", [ruling.until for ruling in rulings]),
@@ -248,7 +263,7 @@ def issue_columns(issues: Sequence[IssueRecord]) -> Columns:
         "transfer_id": ("bytea", [one.transfer_id for one in issues]),
         "state": ("text", [one.state.value for one in issues]),
         "expiry": ("bigint", [one.expiry for one in issues]),
-        "message": ("bytea", [one.message.pack() if one.message else None for one in issues]),
+        "message": ("bytea", [packed(one.message) if one.message else None for one in issues]),
         "destination": ("integer", [int(one.destination) for one in issues]),
     }
 

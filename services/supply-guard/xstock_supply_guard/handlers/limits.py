@@ -101,14 +101,15 @@ async def flow_back(desk: Desk, unit: GuardUnit, burns: Sequence[BurnFinal]) -> 
     if not burns:
         return
     limits = await limits_in_force(desk, unit, {burn.message.asset for burn in burns})
-    back: dict[BucketKey, int] = {}
+    lanes: dict[tuple[AssetId, Domain, Domain], int] = {}
     for burn in burns:
-        message = burn.message
-        for key in (
-            BucketKey(message.asset, message.source),
-            BucketKey(message.asset, message.source, message.destination),
-        ):
-            back[key] = back.get(key, 0) + message.amount
+        said = burn.message
+        lane = said.asset, said.source, said.destination
+        lanes[lane] = lanes.get(lane, 0) + said.amount
+    back: dict[BucketKey, int] = {}
+    for (asset, source, destination), amount in lanes.items():
+        for key in (BucketKey(asset, source), BucketKey(asset, source, destination)):
+            back[key] = back.get(key, 0) + amount
     full = full_buckets(limits, back)
     known = await unit.buckets(full.keys()) if full else {}
     given = {
