@@ -21,6 +21,7 @@ from xstock_supply_guard.handlers.lines import permit_line
 from xstock_supply_guard.handlers.sign import (
     _batch,
     _burn_times,
+    _content,
     _signing_desk,
     sign_release,
 )
@@ -205,10 +206,14 @@ HASHED = a_message(source=Domain.SOLANA, source_bridge=b"\5" * 32, refund_addres
 COUNTED = a_message()
 
 
+def messages() -> dict[TransferId, TransferMessage]:
+    return {id_of(message): message for message in (HASHED, COUNTED)}
+
+
 def records() -> dict[TransferId, ClaimRecord]:
     return {
-        id_of(message): ClaimRecord(message, Ruling(id_of(message), Outcome.GRANTED), 0)
-        for message in (HASHED, COUNTED)
+        key: ClaimRecord(message, Ruling(key, Outcome.GRANTED), 0)
+        for key, message in messages().items()
     }
 
 
@@ -217,17 +222,29 @@ async def test_batch__with_a_hashed_nonce__carries_the_second_of_its_burns_final
     async with world.store.write() as unit:
         await unit.add_observations(by_id([burn, a_burn(COUNTED)]))
     async with world.store.read() as books:
-        times = await _burn_times(books, records())
-        assert await _burn_times(books, {id_of(COUNTED): records()[id_of(COUNTED)]}) == {}
+        times = await _burn_times(books, messages())
+        assert await _burn_times(books, {id_of(COUNTED): COUNTED}) == {}
     assert times == {id_of(HASHED): burn.place.block.time}
     items = tuple(PermitItem(id_of(message), Action.RELEASE) for message in (HASHED, COUNTED))
     request = SignRequest(Domain.BNB, STRANGE, 4, 77, items, terms=b"terms")
     signed = [item_of(HASHED, burned_at=burn.place.block.time), item_of(COUNTED)]
-    assert _batch(request, records(), times) == ReleaseBatch(
+    assert _batch(request, messages(), times) == ReleaseBatch(
         Domain.BNB, STRANGE, 4, 77, sorted_items(signed), b"terms"
     )
     unknown = [item_of(HASHED, burned_at=0), item_of(COUNTED)]
-    assert _batch(request, records(), {}).items == sorted_items(unknown)
+    assert _batch(request, messages(), {}).items == sorted_items(unknown)
+
+
+async def test_content__of_burns_that_are_remembered__is_what_the_books_say() -> None:
+    world = World()
+    burns = [a_burn(HASHED), a_burn(COUNTED)]
+    async with world.store.write() as unit:
+        await unit.add_observations(by_id(burns))
+        await unit.save_claims(list(records().values()))
+    read = await _content(world.desk, list(messages()))
+    world.desk.live.booked.update((one.transfer_id, one) for one in burns)
+    assert await _content(world.desk, list(messages())) == read
+    assert read == (messages(), {id_of(HASHED): burns[0].place.block.time})
 
 
 async def test_epoch__of_a_destination__is_asked_once_and_again_after_a_mismatch() -> None:

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xstock_chains.ports import ReleaseCodec, Signer
-from xstock_core.ids import AssetId, Domain
+from xstock_core.ids import AssetId, Domain, TransferId
+from xstock_core.observation import BurnFinal
 from xstock_runtime.clock import Clock
+from xstock_runtime.remembered import Remembered
 from xstock_supply_guard.model import GuardConfig, Reserves
 from xstock_supply_guard.ports import EpochReader, GuardStore, ScreeningProvider, SignatureCheck
+
+BURNS_REMEMBERED = 8_192
 
 
 class Bell:
@@ -68,6 +72,11 @@ class Live:
     """What the issuer's feed said last, by asset."""
     epochs: dict[Domain, int] = field(default_factory=dict)
     """The guard epoch of each destination, as last read; emptied by a change of the guard set."""
+    booked: Remembered[TransferId, BurnFinal] = field(
+        default_factory=lambda: Remembered(BURNS_REMEMBERED)
+    )
+    """The burns that this process has booked last, once their pages were committed: a booked burn
+    stays as it is, and its review comes soon after."""
     screening_failed: bool = True
     """The screening list was not readable when it was last asked for; unknown at the start."""
 

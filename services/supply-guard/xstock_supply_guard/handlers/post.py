@@ -137,6 +137,7 @@ def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
     chain = page.through.chain
     if not page.more:
         desk.live.caught_up.add(chain)
+    desk.live.booked.update((one.transfer_id, one) for one in new if isinstance(one, BurnFinal))
     moved = [one.role for one in new if isinstance(one, RoleMoved)]
     if moved:
         desk.live.rights[chain].ring()

@@ -142,7 +142,8 @@ async def _booked(desk: Desk, by_id: _Claims) -> Mapping[TransferId, BurnFinal]:
         for key, claim in by_id.items()
         if claim.message.source in desk.live.bells and claim.message.kind is not Kind.REFUND
     }
-    booked: dict[TransferId, BurnFinal] = {}
+    remembered = desk.live.booked
+    booked = {key: remembered[key] for key in wanted if key in remembered}
     missing = await _unbooked(desk, wanted, booked)
     began = desk.clock.monotonic()
     wait = desk.config.review_wait_seconds
@@ -161,7 +162,7 @@ async def _unbooked(
 
     What is booked by now is added to `booked`.
     """
-    if not wanted:
+    if len(booked) == len(wanted):
         return set()
     async with desk.store.read() as books:
         booked.update(await books.burns(wanted.keys() - booked.keys()))

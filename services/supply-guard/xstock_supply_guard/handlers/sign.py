@@ -6,12 +6,13 @@ again and remembers the permit's deadline, has committed. The same request gets 
 signature, as long as nothing has halted meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from xstock_core.ids import HASHED_NONCES, AssetId, Domain, TransferId, nonce_counter
-from xstock_core.message import Kind
+from xstock_core.message import Kind, TransferMessage
+from xstock_core.observation import BurnFinal
 from xstock_core.policy import Policy
 from xstock_core.refusal import Reason, Refused, refuse
 from xstock_core.release import Action, ReleaseBatch, ReleaseItem, item_of, key_of, sorted_items
@@ -47,6 +48,7 @@ from xstock_supply_guard.ports import GuardReads
 _invalid = partial(invalid_field, "SIGN_REQUEST_INVALID")
 
 Records = Mapping[TransferId, ClaimRecord]
+Messages = Mapping[TransferId, TransferMessage]
 BurnTimes = Mapping[TransferId, int]
 """Unix seconds of the final blocks of burns; only of those whose nonces are hashes."""
 
@@ -62,14 +64,12 @@ async def sign_release(
     _check_shape(desk, request)
     epoch = await _epoch(desk, request.destination)
     ids = [item.transfer_id for item in request.items]
-    async with desk.store.read() as books:
-        records = await books.claims(ids)
-        burned = await _burn_times(books, records)
-    screening = await screen(desk, {key: one.message for key, one in records.items()})
-    unknown = {key: refuse(Reason.NOT_GRANTED) for key in ids if key not in records}
+    messages, burned = await _content(desk, ids)
+    screening = await screen(desk, messages)
+    unknown = _unknown(request, messages)
     if unknown:
         return _refused(unknown)
-    batch = _batch(request, records, burned)
+    batch = _batch(request, messages, burned)
     await desk.epochs[request.destination].check_terms(batch)
     digest = desk.codecs[request.destination].digest(batch)
     signer = desk.signers[request.destination]
@@ -120,23 +120,42 @@ async def _epoch(desk: Desk, destination: Domain) -> int:
     return known
 
 
-async def _burn_times(books: GuardReads, records: Records) -> BurnTimes:
+async def _content(desk: Desk, ids: Sequence[TransferId]) -> tuple[Messages, BurnTimes]:
+    """What a batch of these transfers says. An id is the hash of its message, so a burn that this
+    process remembers says the same as the books; whether it is granted, they are asked later."""
+    remembered = desk.live.booked
+    if all(key in remembered for key in ids):
+        burns = {key: remembered[key] for key in ids}
+        return {key: burn.message for key, burn in burns.items()}, _hashed_times(burns)
+    async with desk.store.read() as books:
+        records = await books.claims(ids)
+        messages = {key: record.message for key, record in records.items()}
+        return messages, await _burn_times(books, messages)
+
+
+def _hashed_times(burns: Mapping[TransferId, BurnFinal]) -> BurnTimes:
+    return {
+        key: burn.place.block.time
+        for key, burn in burns.items()
+        if burn.message.source in HASHED_NONCES
+    }
+
+
+async def _burn_times(books: GuardReads, messages: Messages) -> BurnTimes:
     """When the burns whose nonces are hashes became part of their chain, by this guard's scan."""
-    hashed = {k: r.message for k, r in records.items() if r.message.source in HASHED_NONCES}
+    hashed = {k: message for k, message in messages.items() if message.source in HASHED_NONCES}
     if not hashed:
         return {}
-    burns = await books.burns(hashed.keys())
-    burned = {key: burn.place.block.time for key, burn in burns.items()}
+    burned = _hashed_times(await books.burns(hashed.keys()))
     return {**await began_at(books, hashed), **burned}
 
 
-def _item(one: PermitItem, records: Records, burned: BurnTimes) -> ReleaseItem:
-    message = records[one.transfer_id].message
+def _item(one: PermitItem, message: TransferMessage, burned: BurnTimes) -> ReleaseItem:
     return item_of(message, one.action, burned.get(one.transfer_id, 0))
 
 
-def _batch(request: SignRequest, records: Records, burned: BurnTimes) -> ReleaseBatch:
-    items = [_item(one, records, burned) for one in request.items]
+def _batch(request: SignRequest, messages: Messages, burned: BurnTimes) -> ReleaseBatch:
+    items = [_item(one, messages[one.transfer_id], burned) for one in request.items]
     return ReleaseBatch(
         request.destination,
         request.bridge,
@@ -145,6 +164,11 @@ def _batch(request: SignRequest, records: Records, burned: BurnTimes) -> Release
         sorted_items(items),
         request.terms,
     )
+
+
+def _unknown(request: SignRequest, known: Container[TransferId]) -> dict[TransferId, Refused]:
+    ids = [item.transfer_id for item in request.items]
+    return {key: refuse(Reason.NOT_GRANTED) for key in ids if key not in known}
 
 
 def _refused(refusals: Mapping[TransferId, Refused]) -> SignAnswer:
@@ -164,6 +188,9 @@ async def _refusals(
     """
     scans = await unit.scans()
     records = await unit.claims([item.transfer_id for item in request.items])
+    unclaimed = _unknown(request, records)
+    if unclaimed:
+        return unclaimed, []
     # SECURITY: `batch` is the very one that the signature is over; its grants are those of now.
     epoch, origin, burned, screening, batch = known
     context = await _context(desk, unit, records, await settle_screening(unit, screening))
@@ -180,7 +207,7 @@ async def _refusals(
     if room.epoch != request.epoch:
         desk.live.epochs.pop(request.destination, None)
     for one in request.items:
-        alone = replace(batch, items=(_item(one, records, burned),))
+        alone = replace(batch, items=(_item(one, records[one.transfer_id].message, burned),))
         verdict = may_sign(context, room, alone, policies)
         if isinstance(verdict, Refused):
             record, why = records[one.transfer_id], standings.get(one.transfer_id)
