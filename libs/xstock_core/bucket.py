@@ -6,13 +6,13 @@ only: refill is shares per second. After Wormhole NTT's rate limiter with back-f
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from xstock_core.amount import InvalidAmount
 from xstock_core.ids import AssetId, Domain
 
 
-@dataclass(frozen=True, slots=True)
-class BucketKey:
+class BucketKey(NamedTuple):
     """Releases of an asset to a chain; from one source only if `source` is set (a lane)."""
 
     asset: AssetId

@@ -6,6 +6,7 @@ Pure content. How a batch is packed and hashed for a chain is that family's `Rel
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from xstock_core.amount import Shares
 from xstock_core.ids import HASHED_NONCES, Address32, AssetId, Domain, Nonce
@@ -19,8 +20,7 @@ class Action(IntEnum):
     CANCEL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionKey:
+class ExecutionKey(NamedTuple):
     """The destination's dedup key: an item of this key happens there at most once."""
 
     destination: Domain

@@ -181,6 +181,8 @@ async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Dra
         if known_burn is not burn:
             draft.findings.append(findings.burned_twice(known_burn, burn))
         draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
+        if not waiting:
+            continue
         twice = findings.released_and_refunded(burn, waiting)
         draft.findings.extend([twice] if twice else [])
         for key in pair:

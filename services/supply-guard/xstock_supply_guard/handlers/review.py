@@ -105,6 +105,7 @@ _Claims = Mapping[TransferId, SubmittedClaim]
 class _Known:
     """What this guard's books say about a page of claims."""
 
+    keys: Mapping[TransferId, ExecutionKey]
     scans: Mapping[Domain, Scan]
     burns: Mapping[TransferId, BurnFinal]
     same_key: Mapping[ExecutionKey, BurnFinal]
@@ -220,18 +221,19 @@ async def _rule(
 async def _look_up(
     unit: GuardReads, fresh: _Claims, booked: Mapping[TransferId, BurnFinal]
 ) -> _Known:
-    keys = [key_of(claim.message) for claim in fresh.values()]
+    keys = {transfer_id: key_of(claim.message) for transfer_id, claim in fresh.items()}
     late = fresh.keys() - booked.keys()
     burns = {**booked, **(await unit.burns(late) if late else {})}
-    unknown = [k for k, (i, c) in zip(keys, fresh.items(), strict=True) if i not in burns]
+    unknown = [key for transfer_id, key in keys.items() if transfer_id not in burns]
     flows = await look_up_flows(unit, {key: claim.message for key, claim in fresh.items()})
     cancelled = [key_of(burn.message) for burn in flows.refunded.values()]
     return _Known(
+        keys=keys,
         scans=await unit.scans(),
         burns=burns,
         same_key=await unit.burns_of(unknown) if unknown else {},
         flows=flows,
-        executions=await unit.executions([*keys, *cancelled]),
+        executions=await unit.executions([*keys.values(), *cancelled]),
     )
 
 
@@ -279,7 +281,7 @@ def _evidence(
     scan = known.scans.get(message.source)
     if scan is not None and scan.dissent_since_ms is not None:
         return Dissent(message.source)
-    burn = known.burns.get(transfer_id) or known.same_key.get(key_of(message))
+    burn = known.burns.get(transfer_id) or known.same_key.get(known.keys[transfer_id])
     if burn is not None:
         return burn
     return BurnAbsent(message.source) if _passed(scan, claim) else NotReached(message.source)
@@ -316,7 +318,8 @@ async def _context(
     limits = await limits_in_force(desk, unit, assets)
     seen = Seen(await unit.balances(assets), await unit.readings(assets), limits)
     views = await asset_views(desk, unit, assets, seen, _issuers(desk, claims))
-    executed = {claim.transfer_id for claim in claims if key_of(claim.message) in known.executions}
+    judged = [claim.transfer_id for claim in claims]
+    executed = {one for one in judged if known.keys[one] in known.executions}
     executed |= await _closed_ahead(unit, claims, views)
     halts = await unit.halts()
     buckets = await buckets_in_force(unit, limits, keys, desk.now)

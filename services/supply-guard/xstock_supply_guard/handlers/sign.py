@@ -271,7 +271,8 @@ def _dissent(
 async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Screening) -> Context:
     messages = {key: record.message for key, record in records.items()}
     assets: set[AssetId] = {message.asset for message in messages.values()}
-    done = await unit.executions([key_of(message) for message in messages.values()])
+    keys = {key: key_of(message) for key, message in messages.items()}
+    done = await unit.executions(keys.values())
     seen = Seen(await unit.balances(assets), await unit.readings(assets))
     paused, until = pauses_in_force(await unit.pauses(desk.now), seen.readings)
     return Context(
@@ -285,7 +286,7 @@ async def _context(desk: Desk, unit: GuardReads, records: Records, screening: Sc
         screened=screening.listed,
         screened_among=screening.asked,
         cleared=(await reviewed(unit, set(records)))[1] if screening.listed else {},
-        executed=frozenset(key for key, message in messages.items() if key_of(message) in done),
+        executed=frozenset(key for key, own in keys.items() if own in done),
     )
 
 
