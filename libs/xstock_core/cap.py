@@ -24,7 +24,6 @@ def _bounded(value: int, low: int, high: int | None, field: str) -> int:
     return value
 
 
-@lru_cache(maxsize=1_024, typed=True)
 def cap(held_units: int, held_decimals: int, margin_bps: int, multiplier: int) -> Shares:
     """floor(held * (1 - margin) / multiplier) in shares of 8 decimals.
 
@@ -37,6 +36,10 @@ def cap(held_units: int, held_decimals: int, margin_bps: int, multiplier: int) -
     scale = _bounded(multiplier, 1, None, "multiplier")
     above = held * (BPS_ONE - margin) * MULTIPLIER_ONE * 10**SHARE_DECIMALS
     return Shares(above // (BPS_ONE * scale * 10**decimals))
+
+
+_known_cap = lru_cache(maxsize=1_024, typed=True)(cap)
+"""A page asks for the same cap once for each of its claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Attestation:
 
     def cap(self, margin_bps: int) -> Shares:
         """The cap this statement allows; raises InvalidAmount."""
-        return cap(self.held_units, self.held_decimals, margin_bps, self.multiplier)
+        return _known_cap(self.held_units, self.held_decimals, margin_bps, self.multiplier)
 
     def limit(self, margin_bps: int, excluded: int) -> int:
         """What exposure may come to: the cap, with the `excluded` inventory on top (INV-04).

@@ -37,6 +37,8 @@ async def settle_origin(desk: Desk, unit: GuardUnit) -> Origin:
     identity = await _identity(desk, unit)
     if known is not None and known.identity == identity:
         return known
+    # What this process has seen committed, this database may have lost.
+    desk.live.booked.clear()
     # SECURITY: a forgotten permit and a new one for the same shares could both be used.
     signing_from = 0 if known is None and desk.config.fresh_key else _earliest(desk)
     now_ms = desk.clock.unix_ms()

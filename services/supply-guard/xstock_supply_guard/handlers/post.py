@@ -88,6 +88,8 @@ class _Draft:
     """What this page will write, gathered while it is looked at."""
 
     at_ms: int
+    burns: list[BurnFinal] = field(default_factory=list)
+    """Those that are the first of their nonce: the books keep the first."""
     entries: list[Posted] = field(default_factory=list)
     executions: list[Executed] = field(default_factory=list)
     matched: set[ExecutionKey] = field(default_factory=set)
@@ -129,6 +131,7 @@ async def post_page(desk: Desk, before: Cursor, page: Page, *, began_ms: int) ->
         halted = await latch(unit, draft.findings, now_ms, draft.lines)
         await unit.journal(draft.lines, now_ms)
         await tell_moved(unit, chain, new, now_ms)
+    desk.live.booked.update((burn.transfer_id, burn) for burn in draft.burns)
     _note_live(desk, page, new)
     return Booked(len(new), page.more, page.through, halted, draft.over_cap)
 
@@ -137,7 +140,6 @@ def _note_live(desk: Desk, page: Page, new: Sequence[Observation]) -> None:
     chain = page.through.chain
     if not page.more:
         desk.live.caught_up.add(chain)
-    desk.live.booked.update((one.transfer_id, one) for one in new if isinstance(one, BurnFinal))
     moved = [one.role for one in new if isinstance(one, RoleMoved)]
     if moved:
         desk.live.rights[chain].ring()
@@ -178,7 +180,9 @@ async def _gather_burns(unit: GuardUnit, burns: Sequence[BurnFinal], draft: _Dra
     draft.entries.extend(await paid_before(unit, burns))
     for burn, pair in zip(burns, pairs, strict=True):
         known_burn = seen.setdefault(pair[0], burn)
-        if known_burn is not burn:
+        if known_burn is burn:
+            draft.burns.append(burn)
+        else:
             draft.findings.append(findings.burned_twice(known_burn, burn))
         draft.entries.extend(Posted(entry, burn.place.block) for entry in entries_of(burn))
         if not waiting:

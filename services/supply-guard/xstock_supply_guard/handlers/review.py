@@ -135,8 +135,8 @@ async def review_transfers(
 async def _booked(desk: Desk, by_id: _Claims) -> Mapping[TransferId, BurnFinal]:
     """The claimed burns that are booked; the scanners get a moment to reach the others.
 
-    A booked burn is final and stays as it is, so it is read before the writer's turn: meanwhile
-    the scanner may write.
+    A booked burn is final and stays as it is, so it is read, or remembered, before the writer's
+    turn: meanwhile the scanner may write.
     """
     wanted = {
         key: claim
@@ -173,6 +173,12 @@ async def _unbooked(
         for key, claim in wanted.items()
         if key not in booked and not _passed(scans.get(claim.message.source), claim)
     }
+
+
+def _reached(scans: Mapping[Domain, Scan], burn: BurnFinal) -> bool:
+    scan = scans.get(burn.message.source)
+    through = scan.through if scan is not None else None
+    return through is not None and burn.place.block.number <= through.number
 
 
 def _passed(scan: Scan | None, claim: SubmittedClaim) -> bool:
@@ -222,14 +228,18 @@ async def _look_up(
     unit: GuardReads, fresh: _Claims, booked: Mapping[TransferId, BurnFinal]
 ) -> _Known:
     keys = {transfer_id: key_of(claim.message) for transfer_id, claim in fresh.items()}
-    late = fresh.keys() - booked.keys()
-    burns = {**booked, **(await unit.burns(late) if late else {})}
+    scans = await unit.scans()
+    # SECURITY: a burn seen before this unit counts while the books have come as far; a standby that
+    # took over may have lost its page.
+    burns = {key: burn for key, burn in booked.items() if _reached(scans, burn)}
+    late = fresh.keys() - burns.keys()
+    burns.update(await unit.burns(late) if late else {})
     unknown = [key for transfer_id, key in keys.items() if transfer_id not in burns]
     flows = await look_up_flows(unit, {key: claim.message for key, claim in fresh.items()})
     cancelled = [key_of(burn.message) for burn in flows.refunded.values()]
     return _Known(
         keys=keys,
-        scans=await unit.scans(),
+        scans=scans,
         burns=burns,
         same_key=await unit.burns_of(unknown) if unknown else {},
         flows=flows,

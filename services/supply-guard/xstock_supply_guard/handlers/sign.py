@@ -1,9 +1,9 @@
 """Signing: one batch for one destination, of nothing but what this very guard has granted.
 
-The batch is rebuilt from this guard's own records and signed before the unit of work begins (no
-database session waits for a key); the signature leaves only if the unit, which checks everything
-again and remembers the permit's deadline, has committed. The same request gets the same
-signature, as long as nothing has halted meanwhile.
+The batch is rebuilt from what this guard itself has booked or recorded, and signed before the unit
+of work begins (no database session waits for a key); the signature leaves only if the unit, which
+checks everything again and remembers the permit's deadline, has committed. The same request gets
+the same signature, as long as nothing has halted meanwhile.
 """
 
 from collections.abc import Container, Mapping, Sequence
