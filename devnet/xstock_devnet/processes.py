@@ -187,12 +187,7 @@ class ChildProcess:
         """Whether the child, or a process it started, serves this TCP port: not somebody else."""
         if not self.running:
             return False
-        for process in (psutil.Process(self.pid), *_family(self.pid)):
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                for one in process.net_connections(kind="tcp"):
-                    if one.status == psutil.CONN_LISTEN and one.laddr.port == port:
-                        return True
-        return False
+        return any(_listens(pid, port) for pid in (self.pid, *(p.pid for p in _family(self.pid))))
 
     def last_log_lines(self, count: int = LOG_TAIL_LINES) -> str:
         """Return the end of the child's log file, at most `count` lines of its last 64 KiB."""
@@ -213,6 +208,16 @@ def _family(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        found = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return True  # a system that lets nobody look: the answer has to do
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in found)
 
 
 async def _kill_all(family: list[psutil.Process]) -> None:

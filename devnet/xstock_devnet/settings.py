@@ -37,7 +37,8 @@ def environment_with_path(folder: Path) -> dict[str, str]:
 def search_path_outside(folder: Path) -> str:
     """Return the search path without what lies in `folder`."""
     parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(part for part in parts if not Path(part).is_relative_to(folder))
+    inside = folder.resolve()
+    return os.pathsep.join(p for p in parts if not Path(p).resolve().is_relative_to(inside))
 
 
 def kafka_jar_folder() -> Path:

@@ -8,7 +8,10 @@ V = TypeVar("V")
 
 
 class Remembered(OrderedDict[K, V]):
-    """At most `size` entries. Only for what can be looked up elsewhere once it is forgotten."""
+    """At most `size` entries. Only for what can be looked up elsewhere once it is forgotten.
+
+    Not to be copied: `dict(it)` is.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -29,7 +29,8 @@ class NodeTools:
 def _on_path() -> NodeTools | None:
     # an activated virtual environment puts the wheel's `node` on the path: a Python script whose
     # child, the real one, outlives a starter that is killed
-    path = search_path_outside(Path(sys.prefix))
+    virtual = sys.prefix != sys.base_prefix
+    path = search_path_outside(Path(sys.prefix)) if virtual else None
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         return None

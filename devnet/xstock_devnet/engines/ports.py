@@ -18,7 +18,7 @@ PORT_MIN = 15_000
 PORT_END = 32_000
 TRIES_PER_PORT_MAX = 200
 RESERVED_MAX = 64
-"""How many ports a process keeps reserved; by the time more were picked, the oldest is bound."""
+"""How many ports a process keeps reserved: the last; each is bound soon after it was picked."""
 
 _reserved: deque[socket.socket] = deque()
 

@@ -264,6 +264,8 @@ async def deploy(rpc: Rpc, what: DeployPlan) -> EvmDeployment:
         async for _ in deployment.run():
             pass
     except Ambiguous as error:
+        if error.code != "DEPLOY_PENDING":
+            raise
         warnings.warn(f"{error}; the pool: {await rpc.call('txpool_inspect')}", stacklevel=2)
         await rpc.call("anvil_dropAllTransactions")
         async for _ in deployment.run():
