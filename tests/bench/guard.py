@@ -398,6 +398,7 @@ async def guard(folder: Path) -> dict[str, Result]:
 async def guard_ten_million(folder: Path) -> dict[str, Result]:
     """guard_review_growth with the target's own number of entries: some 15 GB of books."""
     async with AsyncExitStack() as stack:
+        _collect_as_a_service(stack)
         server = PostgresServer(folder, durable=True, settings=_TEN_MILLION_SERVER)
         await stack.enter_async_context(server)
         short = await _open(stack, server, "guard_short")

@@ -380,6 +380,6 @@ async def test_writer__content_changed_after_signing__could_not_land(
 
 async def test_writer__key_of_another_destination__is_refused(chain: ChainUnderTest) -> None:
     other = Domain.TRON if chain.domain is not Domain.TRON else Domain.TON
-    stranger = replace(key(chain, item(1, chain.recipient, chain.asset)), destination=other)
+    stranger = key(chain, item(1, chain.recipient, chain.asset))._replace(destination=other)
     with pytest.raises(REFUSED):
         await chain.writer.find_executions([stranger])
