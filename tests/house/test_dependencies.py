@@ -39,6 +39,7 @@ def test_locks__name_no_place_to_download_from() -> None:
 def test_node_lock__names_no_registry_and_pins_every_package() -> None:
     lock = sources.text("package-lock.json")
     assert '"resolved"' not in lock
+    assert '"url"' not in lock
     assert lock.count('"integrity"') == lock.count('"node_modules/')
 
 
