@@ -144,7 +144,7 @@ async def test_burn__whose_page_the_database_has_lost__is_no_evidence(
     claim = world.claim(burn.place.tx)
     assert await world.outcome(claim) == (Outcome.HELD, "SOURCE_NOT_FINAL")
     # Taken out: granted for good, and no book has the burn.
-    monkeypatch.setattr(review, "_reached", lambda *_: True)
+    monkeypatch.setattr(review, "_passed", lambda *_: True)
     assert await world.outcome(claim) == (Outcome.GRANTED, "")
     async with world.store.read() as books:
         assert not await books.burns([burn.transfer_id])

@@ -45,8 +45,6 @@ _ITEM_BYTES = 33
 _OWNER_BYTES = 36
 _ADDRESS_BYTES = 32
 MESSAGES_REMEMBERED = 8_192
-CLAIMS_REMEMBERED = 2_048
-"""A claim is read before its signature is made and once more with it: some batches at a time."""
 _messages: Remembered[bytes, TransferMessage] = Remembered(MESSAGES_REMEMBERED)
 
 
@@ -227,32 +225,16 @@ def _detail_text(detail: Mapping[str, str]) -> str:
 
 
 def claim_of(row: Any) -> ClaimRecord:
-    """A claim with its ruling; it is remembered by all that the row says, never by its id."""
-    said = row.outcome, row.reason, row.until, row.detail, row.sequence
-    return _claim(row.transfer_id, row.message, *said, row.at_ms, row.expiry)
-
-
-@lru_cache(maxsize=CLAIMS_REMEMBERED)
-def _claim(
-    transfer_id: bytes,
-    message: bytes,
-    outcome: str,
-    reason: str,
-    until: int,
-    detail: str,
-    sequence: int,
-    at_ms: int,
-    expiry: int | None,
-) -> ClaimRecord:
+    """A claim with its ruling."""
     ruling = Ruling(
-        transfer_id=TransferId(bytes(transfer_id)),
-        outcome=Outcome(outcome),
-        reason=reason,
-        until=until,
-        detail=json.loads(detail) if detail else {},
-        sequence=sequence,
+        transfer_id=TransferId(bytes(row.transfer_id)),
+        outcome=Outcome(row.outcome),
+        reason=row.reason,
+        until=row.until,
+        detail=json.loads(row.detail) if row.detail else {},
+        sequence=row.sequence,
     )
-    return ClaimRecord(parsed(bytes(message)), ruling, at_ms, expiry)
+    return ClaimRecord(parsed(bytes(row.message)), ruling, row.at_ms, row.expiry)
 
 
 def issue_columns(issues: Sequence[IssueRecord]) -> Columns:

@@ -171,21 +171,15 @@ async def _unbooked(
     return {
         claim.message.source
         for key, claim in wanted.items()
-        if key not in booked and not _passed(scans.get(claim.message.source), claim)
+        if key not in booked and not _passed(scans.get(claim.message.source), claim.block_number)
     }
 
 
-def _reached(scans: Mapping[Domain, Scan], burn: BurnFinal) -> bool:
-    scan = scans.get(burn.message.source)
-    through = scan.through if scan is not None else None
-    return through is not None and burn.place.block.number <= through.number
-
-
-def _passed(scan: Scan | None, claim: SubmittedClaim) -> bool:
-    """Whether the books are complete beyond the claimed block."""
-    if scan is None or scan.through is None or claim.block_number <= 0:
+def _passed(scan: Scan | None, block_number: int) -> bool:
+    """Whether the books are complete up to this block; never known of a block that is not named."""
+    if scan is None or scan.through is None or block_number <= 0:
         return False
-    return scan.through.number >= claim.block_number
+    return scan.through.number >= block_number
 
 
 async def _rule(
@@ -231,7 +225,11 @@ async def _look_up(
     scans = await unit.scans()
     # SECURITY: a burn seen before this unit counts while the books have come as far; a standby that
     # took over may have lost its page.
-    burns = {key: burn for key, burn in booked.items() if _reached(scans, burn)}
+    burns = {
+        key: burn
+        for key, burn in booked.items()
+        if _passed(scans.get(burn.message.source), burn.place.block.number)
+    }
     late = fresh.keys() - burns.keys()
     burns.update(await unit.burns(late) if late else {})
     unknown = [key for transfer_id, key in keys.items() if transfer_id not in burns]
@@ -294,7 +292,8 @@ def _evidence(
     burn = known.burns.get(transfer_id) or known.same_key.get(known.keys[transfer_id])
     if burn is not None:
         return burn
-    return BurnAbsent(message.source) if _passed(scan, claim) else NotReached(message.source)
+    passed = _passed(scan, claim.block_number)
+    return BurnAbsent(message.source) if passed else NotReached(message.source)
 
 
 def _order_evidence(desk: Desk, message: TransferMessage, order: OrderPaper | None) -> IssueOrder:
