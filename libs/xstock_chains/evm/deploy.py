@@ -237,9 +237,11 @@ class EvmDeployment:
         """The receipt; raises Ambiguous, and a second run then goes on from what the chain says."""
         overtaken = 0
         for number in range(1, _RECEIPT_TRIES + 1):
-            receipt = await self._rpc.call("eth_getTransactionReceipt", sent["hash"])
+            receipt: Mapping[str, Any] | None = await self._rpc.call(
+                "eth_getTransactionReceipt", sent["hash"]
+            )
             if receipt is not None:
-                return dict(receipt)
+                return receipt
             if overtaken == _OVERTAKEN_MAX:
                 text = (
                     f"{name}: another transaction of this account took nonce {sent['nonce']}; let"

@@ -394,15 +394,12 @@ class SolanaReader:
         above = await self._rewind(at, max(slots), inventory)
         found = [self._supply(asset, shown, above, at) for asset in wanted]
         supplies = {one.asset: one for one in found if one is not None}
-        self._remember(at, supplies)
+        self._readings.setdefault(at.hash, {}).update(supplies)
         return SupplyReading(
             block=at,
             supplies=tuple(supplies[one.asset] for one in wanted if one.asset in supplies),
             lane_counters=(),
         )
-
-    def _remember(self, at: BlockRef, supplies: dict[AssetId, AssetSupply]) -> None:
-        self._readings.setdefault(at.hash, {}).update(supplies)
 
     async def _confirmed_slot(self) -> int:
         return number_of(await self._rpc.call("getSlot", CONFIRMED), "getSlot")

@@ -14,6 +14,7 @@ from tests.chains.evm.world import (
     deploy,
     plan,
     registry_document,
+    run_all,
 )
 from xstock_chains.evm.admin import EvmAdmin
 from xstock_chains.evm.deploy import EvmDeployment, create_address
@@ -163,7 +164,7 @@ async def test_deploy__stopped_after_signing__goes_on_with_the_same_bytes(
             raise Crashed
 
     try:
-        await _drain(Crashing(_small(), world.rpc, ADMIN, SystemClock(), DeployState.load(path)))
+        await run_all(Crashing(_small(), world.rpc, ADMIN, SystemClock(), DeployState.load(path)))
     except Crashed:
         before = DeployState.load(path).sent["bridge"]["hash"]
     deployment, _ = await _run(world.rpc, _small(), DeployState.load(path))
@@ -192,17 +193,12 @@ async def test_deploy__somebody_else_used_the_nonce__is_named_and_a_second_run_e
             return await super()._send(name)
 
     with pytest.raises(Ambiguous, match="run the deployment again") as caught:
-        await _drain(Overtaken(_small(), world.rpc, ADMIN, Hasty(), DeployState.load(path)))
+        await run_all(Overtaken(_small(), world.rpc, ADMIN, Hasty(), DeployState.load(path)))
     assert caught.value.code == "NONCE_USED"
     _, steps = await _run(world.rpc, _small(), DeployState.load(path))
     assert ("bridge", StepState.DONE) in steps
     _, again = await _run(world.rpc, _small(), DeployState.load(path))
     assert {state for _, state in again} == {StepState.ALREADY}
-
-
-async def _drain(deployment: EvmDeployment) -> None:
-    async for _ in deployment.run():
-        pass
 
 
 async def test_deploy__dry_run__sends_nothing(world: World) -> None:

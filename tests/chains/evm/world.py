@@ -261,16 +261,20 @@ async def deploy(rpc: Rpc, what: DeployPlan) -> EvmDeployment:
     """
     deployment = EvmDeployment(what, rpc, ADMIN, SystemClock(), DeployState(None))
     try:
-        async for _ in deployment.run():
-            pass
+        await run_all(deployment)
     except Ambiguous as error:
         if error.code != "DEPLOY_PENDING":
             raise
         warnings.warn(f"{error}; the pool: {await rpc.call('txpool_inspect')}", stacklevel=2)
         await rpc.call("anvil_dropAllTransactions")
-        async for _ in deployment.run():
-            pass
+        await run_all(deployment)
     return deployment
+
+
+async def run_all(deployment: EvmDeployment) -> None:
+    """Every step of it."""
+    async for _ in deployment.run():
+        pass
 
 
 @asynccontextmanager
